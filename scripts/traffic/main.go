@@ -1,0 +1,36 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+)
+
+// errUsage is answered with status 2, as the project's programs do.
+var errUsage = errors.New("usage: traffic serve ADDR | bulk ADDR REPORT | talk ADDR REPORT | announce IFACE ADDR")
+
+func main() {
+	err := run(os.Args[1:])
+	if err == nil {
+		return
+	}
+	fmt.Fprintln(os.Stderr, "traffic:", err)
+	if errors.Is(err, errUsage) {
+		os.Exit(2)
+	}
+	os.Exit(1)
+}
+
+func run(args []string) error {
+	switch {
+	case len(args) == 2 && args[0] == "serve":
+		return serve(args[1])
+	case len(args) == 3 && args[0] == "bulk":
+		return client(args[1], args[2], wordBulk, download)
+	case len(args) == 3 && args[0] == "talk":
+		return client(args[1], args[2], wordTalk, talk)
+	case len(args) == 3 && args[0] == "announce":
+		return announce(args[1], args[2])
+	}
+	return errUsage
+}
