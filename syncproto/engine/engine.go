@@ -1,0 +1,187 @@
+package engine
+
+import (
+	"math"
+	"net/netip"
+	"time"
+
+	"github.com/pfsync/pfsync/pfstate"
+	"github.com/pfsync/pfsync/syncproto"
+)
+
+const (
+	never    = math.MaxInt64
+	second   = int64(time.Second)
+	milli    = int64(time.Millisecond)
+	ipHeader = 20 // of the packet that carries a frame; the MTU counts it
+
+	// livenessDelay is how long a mere sign of life may wait for company.
+	livenessDelay = second
+	// recentPeer: a state that a peer updated this lately is seen by both, so
+	// changes go at once (pfsync-protocol.md section 12.2).
+	recentPeer = 2 * second
+	// opSettle is how long after an operation an event may still tell of the
+	// time before it.
+	opSettle = second
+	// maxHeld bounds the states kept only because their delete waits for the link.
+	maxHeld = 1 << 16
+)
+
+// Config is what an Engine is told from outside.
+type Config struct {
+	HostID   uint32           // our creatorid, never 0
+	Format   syncproto.Format // what we send; everything is understood
+	Sync     bool             // a syncdev is set
+	Unicast  bool             // a syncpeer is set
+	MaxUpd   int              // collapsed TCP updates of a state before it is sent at once, 0 to 255
+	MaxDelay time.Duration    // how long a change may wait for others
+	MTU      int              // of the IP packet
+
+	MaxStates int  // states of peers, 0: no limit
+	Demotion  int  // value of the demotion file during bulk
+	KnownPeer bool // a peer was known before this start
+
+	Timeouts pfstate.Timeouts // this kernel's
+	Filter   pfstate.Filter   // what stays with us
+
+	// Of this start, not changed by Set.
+	Seed       uint64 // random: table hashing
+	StartID    uint64 // first state id, unix seconds << 32
+	Epoch      uint32 // of our frame numbers, different at every start
+	KernelKept bool   // the kernel's table is the one of our last run, not a new one
+
+	// Log is told transitions, never single frames. May be nil.
+	Log func(msg string, args ...any)
+}
+
+// Link is the state of the syncdev.
+type Link struct {
+	Up   bool       // present, up, with carrier and an address
+	Self netip.Addr // our address on it
+	MTU  int        // its own, 0 unknown
+}
+
+// Engine is the machine. The zero value is not usable, see New.
+type Engine struct {
+	cfg   Config
+	link  Link
+	tab   *pfstate.Table
+	Stats Stats
+
+	nextID uint64
+
+	queues  [queueKinds]pfstate.Queue
+	due     int64 // when what is queued leaves
+	rawDel  ring  // names to delete that have no State
+	reqs    ring  // names to ask for
+	held    int   // dead states waiting for their delete to be sent
+	queuedB int   // bytes queued, for filling a frame
+
+	ops     pfstate.Queue
+	carried int // states carried here
+
+	peers   peers
+	bulk    bulk
+	serve   serve
+	dump    dump
+	claim   claim
+	repair  repair
+	lastOut int64 // when a frame last left
+	frameNo uint32
+	clrs    []syncproto.Clr
+	scratch scratch
+}
+
+// New returns an engine with an empty table. Nothing is announced before the
+// first dump has ended.
+func New(now int64, cfg Config) *Engine {
+	e := &Engine{cfg: cfg, tab: pfstate.NewTable(cfg.Seed), nextID: cfg.StartID, due: never}
+	e.ops.Set = pfstate.LinkOps
+	e.peers.init()
+	e.claim.init()
+	e.bulk.init()
+	e.lastOut = now
+	if cfg.Sync {
+		e.bulkStart(now)
+	}
+	return e
+}
+
+// Table gives read access for status and walks. It must not be changed.
+func (e *Engine) Table() *pfstate.Table { return e.tab }
+
+// Config returns the configuration in force.
+func (e *Engine) Config() Config { return e.cfg }
+
+// Set changes the configuration. Setting what is set changes nothing; another
+// syncdev or syncpeer (resync) asks for a bulk transfer.
+func (e *Engine) Set(now int64, cfg Config, resync bool) {
+	cfg.Seed, cfg.StartID, cfg.Epoch, cfg.KernelKept, cfg.Log = e.cfg.Seed, e.cfg.StartID, e.cfg.Epoch, e.cfg.KernelKept, e.cfg.Log
+	renamed := cfg.HostID != e.cfg.HostID
+	e.cfg = cfg
+	if renamed {
+		e.peers.clash = netip.Addr{}
+	}
+	switch {
+	case !cfg.Sync:
+		e.bulkNone(now)
+	case resync:
+		e.bulkStart(now)
+		e.bulkLink(now)
+	}
+}
+
+// Link tells the state of the syncdev.
+func (e *Engine) Link(now int64, l Link) {
+	was := e.link
+	e.link = l
+	if l.Up && (!was.Up || l.Self != was.Self) {
+		e.bulkLink(now)
+		e.schedIfQueued(now)
+	}
+	if !l.Up && was.Up {
+		e.bulkLinkDown(now)
+	}
+}
+
+// mtu is the room of an IP packet.
+func (e *Engine) mtu() int {
+	m := e.cfg.MTU
+	if e.link.MTU > 0 && e.link.MTU < m {
+		m = e.link.MTU
+	}
+	return max(m, minMTU)
+}
+
+// Deadline says when Tick, and then NextFrame, are due.
+func (e *Engine) Deadline() int64 {
+	d := min(e.due, e.bulk.timer, e.serve.deadline(e), e.heartbeatAt(), e.peers.deadline(), e.claim.deadline(), e.repair.deadline())
+	return d
+}
+
+// Tick lets time pass.
+func (e *Engine) Tick(now int64) {
+	e.bulkTick(now)
+	e.peersTick(now)
+	e.claimTick(now)
+	e.repairTick(now)
+}
+
+func (e *Engine) log(msg string, args ...any) {
+	if e.cfg.Log != nil {
+		e.cfg.Log(msg, args...)
+	}
+}
+
+func (e *Engine) count(c Counter) { e.Stats.Count[c]++ }
+func (e *Engine) reason(r Reason) { e.Stats.Reason[r]++ }
+
+// newName gives out our next name.
+func (e *Engine) newName() pfstate.ID {
+	id := pfstate.ID{ID: e.nextID, CreatorID: e.cfg.HostID}
+	e.nextID++
+	return id
+}
+
+// ours reports whether a name was made by this host.
+func (e *Engine) ours(id pfstate.ID) bool { return id.CreatorID == e.cfg.HostID }
