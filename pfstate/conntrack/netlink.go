@@ -1,0 +1,122 @@
+package conntrack
+
+import "golang.org/x/sys/unix"
+
+// Message types: subsystem in the high byte (nfnetlink.h NFNL_SUBSYS_CTNETLINK),
+// enum cntl_msg_types in the low one.
+const (
+	subsys      = unix.NFNL_SUBSYS_CTNETLINK << 8
+	msgNew      = subsys | 0
+	msgGet      = subsys | 1
+	msgDelete   = subsys | 2
+	msgGetStats = subsys | 5
+)
+
+// Lengths of the headers that open every message.
+const (
+	nlHdrLen  = 16                                           // struct nlmsghdr
+	genLen    = 4                                            // struct nfgenmsg
+	attrHdr   = 4                                            // struct nlattr
+	ackLen    = 4                                            // errno of struct nlmsgerr
+	attrFlags = unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER // not part of the type
+
+	nestedFlag = unix.NLA_F_NESTED
+)
+
+// enum ctattr_type.
+const (
+	ctaTupleOrig   = 1
+	ctaTupleReply  = 2
+	ctaStatus      = 3
+	ctaProtoinfo   = 4
+	ctaHelp        = 5
+	ctaNATSrc      = 6
+	ctaTimeout     = 7
+	ctaMark        = 8
+	ctaID          = 12
+	ctaNATDst      = 13
+	ctaSeqAdjOrig  = 15
+	ctaSeqAdjReply = 16
+	ctaZone        = 18
+	ctaMarkMask    = 21
+	ctaLabels      = 22
+	ctaFilter      = 25
+	ctaStatusMask  = 26
+)
+
+// enum ctattr_tuple, ctattr_ip, ctattr_l4proto.
+const (
+	ctaTupleIP    = 1
+	ctaTupleProto = 2
+	ctaTupleZone  = 3
+
+	ctaIPv4Src = 1
+	ctaIPv4Dst = 2
+	ctaIPv6Src = 3
+	ctaIPv6Dst = 4
+
+	ctaProtoNum        = 1
+	ctaProtoSrcPort    = 2
+	ctaProtoDstPort    = 3
+	ctaProtoICMPID     = 4
+	ctaProtoICMPType   = 5
+	ctaProtoICMPCode   = 6
+	ctaProtoICMPv6ID   = 7
+	ctaProtoICMPv6Type = 8
+	ctaProtoICMPv6Code = 9
+)
+
+// enum ctattr_protoinfo and what is in each.
+const (
+	ctaProtoinfoTCP  = 1
+	ctaProtoinfoDCCP = 2
+	ctaProtoinfoSCTP = 3
+
+	ctaTCPState       = 1
+	ctaTCPWScaleOrig  = 2
+	ctaTCPWScaleReply = 3
+	ctaTCPFlagsOrig   = 4
+	ctaTCPFlagsReply  = 5
+
+	ctaDCCPState = 1
+	ctaDCCPRole  = 2
+	ctaDCCPSeq   = 3
+
+	ctaSCTPState     = 1
+	ctaSCTPVTagOrig  = 2
+	ctaSCTPVTagReply = 3
+)
+
+// enum ctattr_nat, ctattr_protonat, ctattr_seqadj, ctattr_help, ctattr_filter.
+const (
+	ctaNATv4Min = 1
+	ctaNATv4Max = 2
+	ctaNATProto = 3
+	ctaNATv6Min = 4
+	ctaNATv6Max = 5
+
+	ctaProtoNATMin = 1
+	ctaProtoNATMax = 2
+
+	ctaSeqAdjPos    = 1
+	ctaSeqAdjBefore = 2
+	ctaSeqAdjAfter  = 3
+
+	ctaHelpName = 1
+
+	ctaFilterOrigFlags = 1
+	filterProtoNum     = 1 << 3 // CTA_FILTER_F_CTA_PROTO_NUM
+)
+
+// enum ctattr_stats_global.
+const (
+	ctaStatsEntries    = 1
+	ctaStatsMaxEntries = 2
+)
+
+// Status bits that no request may carry: they are the kernel's own to give
+// (IPS_EXPECTED, IPS_DYING), and differing in them is refused with EBUSY.
+const (
+	statusExpected = 1 << 0
+	statusDying    = 1 << 9
+)
