@@ -1,0 +1,267 @@
+package engine
+
+import (
+	"github.com/pfsync/pfsync/pfstate"
+)
+
+// The way of an event:
+//
+//  1. Local takes a batch and calls the handler of each kind.
+//  2. find looks the entry up: its tuple, or its exact reverse.
+//  3. The handler lets the State absorb the entry and judges what is new.
+//  4. What peers have to know is queued (queue.go); frames are made later.
+
+// refreshSlack is what a timeout must have grown by to count as refreshed:
+// the kernel tells whole seconds.
+const refreshSlack = 2 * second
+
+// Local takes news from the kernel. Events that our own operations caused must
+// not be among them.
+func (e *Engine) Local(now int64, evs []pfstate.Event) {
+	for i := range evs {
+		ev := &evs[i]
+		switch ev.Kind {
+		case pfstate.EventNew:
+			e.localNew(now, &ev.Flow)
+		case pfstate.EventUpdate:
+			e.localChange(now, &ev.Flow)
+		case pfstate.EventDestroy:
+			e.localDestroy(now, &ev.Flow)
+		case pfstate.EventDumpBegin:
+			e.dumpBegin(now)
+		case pfstate.EventDump:
+			e.dumpRecord(now, &ev.Flow)
+		case pfstate.EventDumpEnd:
+			e.dumpEnd(now, true, ev.Partial)
+		case pfstate.EventDumpFail:
+			e.dumpEnd(now, false, ev.Partial)
+		case pfstate.EventOverrun:
+			e.overrun()
+		}
+	}
+}
+
+// find returns the state of a kernel entry, and the entry as that state sees
+// it: turned round where the kernel's runs the other way.
+func (e *Engine) find(f *pfstate.Flow) (r pfstate.Ref, seen *pfstate.Flow) {
+	r, reply, ok := e.tab.ByTuple(&f.Orig, f.AF, f.Proto, f.Zone[0])
+	if !ok {
+		return 0, f
+	}
+	s := e.tab.At(r)
+	if !reply {
+		if s.Has(pfstate.FlagReversed) && f.Reply == s.Reply {
+			s.Set(pfstate.FlagReversed, false)
+		}
+		return r, f
+	}
+	if s.Orig != f.Reply || s.Zone != [2]uint16{f.Zone[1], f.Zone[0]} {
+		return 0, f // only one tuple is shared: another connection
+	}
+	s.Set(pfstate.FlagReversed, true)
+	e.scratch.flow = f.Reversed()
+	return r, &e.scratch.flow
+}
+
+// localNew: an entry was made by a packet or by another program.
+func (e *Engine) localNew(now int64, f *pfstate.Flow) {
+	if e.cfg.Filter.Match(f) {
+		e.reason(ReasonNoSync)
+		return
+	}
+	r, f := e.find(f)
+	if r == 0 {
+		e.localMade(now, f)
+		return
+	}
+	s := e.tab.At(r)
+	if e.reused(now, s, f) {
+		e.reason(ReasonReused)
+		e.bury(now, r, true)
+		e.localMade(now, f)
+		return
+	}
+	e.localNews(now, r, f)
+	if s.Has(pfstate.FlagUnclaimed) { // made after we began to listen: nobody else can have a name for it
+		e.nameIt(now, r)
+	}
+}
+
+// reused reports whether f begins a later connection with the tuple of s. While
+// an operation of ours is under way the kernel may merely lag behind.
+func (e *Engine) reused(now int64, s *pfstate.State, f *pfstate.Flow) bool {
+	if s.Op != 0 || s.InFlight != 0 || s.LastOp != 0 && now-s.LastOp < opSettle {
+		return false
+	}
+	if f.Reply != s.Reply {
+		return true
+	}
+	if s.Proto != pfstate.ProtoTCP {
+		return false
+	}
+	opening := f.ProtoState == pfstate.TCPSynSent || f.ProtoState == pfstate.TCPSynRecv
+	return opening && s.Src.State >= pfstate.PFEstablished
+}
+
+// localMade enters a state that this host has seen begin.
+func (e *Engine) localMade(now int64, f *pfstate.Flow) pfstate.Ref {
+	r := e.enter(now, f)
+	e.setCarried(e.tab.At(r), true)
+	e.nameIt(now, r)
+	return r
+}
+
+// enter makes a state of a kernel entry, without a name.
+func (e *Engine) enter(now int64, f *pfstate.Flow) pfstate.Ref {
+	r, s := e.tab.Alloc(f.AF, f.Proto)
+	s.Orig, s.Reply, s.Zone = f.Orig, f.Reply, f.Zone
+	s.Created = now
+	s.Flags = pfstate.FlagInKernel
+	s.Mark = f.Mark
+	s.Src.State, s.Dst.State = firstPeers(f.Proto)
+	e.tab.Absorb(s, f)
+	e.takeTimeout(now, s, f)
+	s.LastLocal = now
+	s.Seen = e.dump.gen
+	e.tab.LinkTuples(r)
+	return r
+}
+
+// firstPeers are the halves before Absorb: nothing seen, or for protocols
+// without a handshake the one packet that made the entry.
+func firstPeers(proto uint8) (src, dst uint8) {
+	if proto == pfstate.ProtoTCP {
+		return pfstate.PFClosed, pfstate.PFClosed
+	}
+	return pfstate.OtherToPeers(proto, 0)
+}
+
+// nameIt gives a state our name and announces it.
+func (e *Engine) nameIt(now int64, r pfstate.Ref) {
+	s := e.tab.At(r)
+	if s.Has(pfstate.FlagUnclaimed) {
+		s.Set(pfstate.FlagUnclaimed, false)
+		e.claim.waiting--
+	}
+	side := pfstate.SideIn
+	if s.Direction() == pfstate.DirOut {
+		side = pfstate.SideOut
+	}
+	e.tab.SetName(r, side, e.newName())
+	e.announce(now, r)
+}
+
+// takeTimeout sets the times of s from what the kernel tells.
+func (e *Engine) takeTimeout(now int64, s *pfstate.State, f *pfstate.Flow) {
+	if f.Has&pfstate.HasTimeout != 0 {
+		s.Expire = now + int64(f.Timeout)*second
+		s.KernExpire = s.Expire
+	}
+}
+
+// localNews lets a state absorb an event that a packet, or another program,
+// caused, and queues what peers have to know.
+func (e *Engine) localNews(now int64, r pfstate.Ref, f *pfstate.Flow) {
+	s := e.tab.At(r)
+	if f.Reply != s.Reply { // the kernel translates it otherwise than the peer said
+		e.reason(ReasonCollision)
+		e.tab.UnlinkTuples(r)
+		s.Reply = f.Reply
+		e.tab.LinkTuples(r)
+	}
+	c := e.tab.Absorb(s, f)
+	pending := s.Op != 0 || s.InFlight != 0
+	if !pending || c&pfstate.ChangePeers != 0 {
+		e.takeTimeout(now, s, f)
+	}
+	s.Flags |= pfstate.FlagInKernel
+	s.Flags &^= pfstate.FlagRefused
+	s.LastLocal = now
+	e.setCarried(s, true)
+	if s.Has(pfstate.FlagUnclaimed) {
+		return
+	}
+	switch {
+	case c&pfstate.ChangeMeta != 0:
+		e.localUpdate(now, r, true)
+	case c != 0:
+		e.localUpdate(now, r, e.needsFull(now, s))
+	}
+}
+
+// localChange: an entry changed.
+func (e *Engine) localChange(now int64, f *pfstate.Flow) {
+	nosync := e.cfg.Filter.Match(f)
+	r, f := e.find(f)
+	switch {
+	case nosync && r == 0:
+	case nosync:
+		e.withdraw(now, r)
+	case r == 0 && e.claim.active:
+		e.unclaimed(now, f)
+	case r == 0:
+		e.reason(ReasonReconciled)
+		e.localMade(now, f)
+	case e.reused(now, e.tab.At(r), f):
+		e.reason(ReasonReused)
+		e.bury(now, r, true)
+		e.localMade(now, f)
+	default:
+		e.localNews(now, r, f)
+	}
+}
+
+// withdraw takes a state that became no-sync back from the peers. The kernel's
+// entry stays.
+func (e *Engine) withdraw(now int64, r pfstate.Ref) {
+	e.reason(ReasonNoSync)
+	e.bury(now, r, true)
+}
+
+// localDestroy: an entry is gone.
+func (e *Engine) localDestroy(now int64, f *pfstate.Flow) {
+	e.dump.bury(f)
+	r, f := e.find(f)
+	killed := f.Has&pfstate.HasTimeout != 0
+	if r == 0 {
+		return
+	}
+	s := e.tab.At(r)
+	if s.InFlight != 0 || s.Op == pfstate.OpCreate || s.Op == pfstate.OpUpdate || s.LastOp != 0 && now-s.LastOp < opSettle {
+		// It may tell of the time before our operation: ask.
+		s.Set(pfstate.FlagKilled, killed)
+		e.wantOp(r, pfstate.OpGet)
+		return
+	}
+	e.gone(now, r, killed)
+}
+
+// gone: our kernel has no entry of r any more.
+func (e *Engine) gone(now int64, r pfstate.Ref, killed bool) {
+	s := e.tab.At(r)
+	s.Set(pfstate.FlagInKernel|pfstate.FlagKilled, false)
+	switch {
+	case s.Has(pfstate.FlagUnclaimed):
+		e.claim.bury(s)
+		e.release(r)
+	case killed, s.Has(pfstate.FlagCarried):
+		e.bury(now, r, killed)
+	default:
+		e.lose(now, r)
+	}
+}
+
+// lose: a state that somebody else carries expired here. Only its carrier
+// knows whether it still lives.
+func (e *Engine) lose(now int64, r pfstate.Ref) {
+	if !e.peers.anyLiving(now) {
+		e.release(r)
+		return
+	}
+	e.reason(ReasonLost)
+	s := e.tab.At(r)
+	s.Tries = 1
+	e.request(now, s.MainName())
+	e.peers.lost.put(named{ID: s.MainName()})
+	e.peers.lostAt(now)
+}

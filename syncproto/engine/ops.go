@@ -1,0 +1,285 @@
+package engine
+
+import "github.com/pfsync/pfsync/pfstate"
+
+// opRank: of two operations wanted for one entry the higher serves both.
+var opRank = [...]uint8{0: 0, pfstate.OpGet: 1, pfstate.OpUpdate: 2, pfstate.OpCreate: 3, pfstate.OpDelete: 4}
+
+// wantOp asks for an operation on the kernel's entry of r. There is at most
+// one wanted and one under way for a state; what the kernel is told is made
+// when it is handed out.
+func (e *Engine) wantOp(r pfstate.Ref, kind pfstate.OpKind) {
+	s := e.tab.At(r)
+	if opRank[kind] <= opRank[s.Op] {
+		return
+	}
+	if s.Op == 0 && s.InFlight == 0 {
+		e.tab.Push(&e.ops, r)
+	}
+	s.Op = kind
+}
+
+// cancelOp forgets what was wanted, not what is under way.
+func (e *Engine) cancelOp(r pfstate.Ref) {
+	s := e.tab.At(r)
+	if s.Op != 0 && s.InFlight == 0 {
+		e.tab.Remove(&e.ops, r)
+	}
+	s.Op = 0
+}
+
+// OpsLen is the number of operations that wait to be pulled.
+func (e *Engine) OpsLen() int { return e.ops.Len() }
+
+// Ops fills dst with operations and returns how many. They must be done in
+// this order, and each answered through Done.
+func (e *Engine) Ops(now int64, dst []pfstate.Op) int {
+	n := 0
+	for n < len(dst) && e.ops.Len() > 0 {
+		r := e.tab.Pop(&e.ops)
+		s := e.tab.At(r)
+		s.InFlight, s.Op = s.Op, 0
+		e.fillOp(now, r, s, &dst[n])
+		n++
+	}
+	return n
+}
+
+func (e *Engine) fillOp(now int64, r pfstate.Ref, s *pfstate.State, op *pfstate.Op) {
+	op.Kind, op.Ref, op.MaxLeft = s.InFlight, uint64(r), 0
+	op.Flow = e.tab.FlowOf(s, now)
+	switch op.Kind {
+	case pfstate.OpCreate:
+		e.Stats.OpsCreate++
+	case pfstate.OpUpdate:
+		e.Stats.OpsUpdate++
+	case pfstate.OpGet:
+		e.Stats.OpsGet++
+	case pfstate.OpDelete:
+		e.Stats.OpsDelete++
+		if !s.Has(pfstate.FlagKilled) && s.KernExpire != 0 {
+			op.MaxLeft = uint32(max(1, (s.KernExpire-now+refreshSlack)/second))
+		}
+	}
+	s.LastOp = now
+	if op.Kind == pfstate.OpCreate || op.Kind == pfstate.OpUpdate {
+		s.KernExpire = now + int64(op.Flow.Timeout)*second
+	}
+}
+
+// Done takes the kernel's answers.
+func (e *Engine) Done(now int64, res []pfstate.Result) {
+	for i := range res {
+		e.done(now, &res[i])
+	}
+}
+
+func (e *Engine) done(now int64, res *pfstate.Result) {
+	r := pfstate.Ref(res.Ref)
+	if !e.tab.InUse(r) || e.tab.At(r).InFlight != res.Kind {
+		return // not an answer to anything we asked
+	}
+	s := e.tab.At(r)
+	s.InFlight = 0
+	s.LastOp = now
+	if s.Op != 0 {
+		e.tab.Push(&e.ops, r)
+	}
+	if s.Has(pfstate.FlagDead) && res.Kind != pfstate.OpDelete {
+		e.doneDead(r, s, res)
+		return
+	}
+	switch res.Kind {
+	case pfstate.OpCreate:
+		e.doneCreate(now, r, res)
+	case pfstate.OpUpdate:
+		e.doneUpdate(now, r, res)
+	case pfstate.OpGet:
+		e.doneGet(now, r, res)
+	case pfstate.OpDelete:
+		e.doneDelete(now, r, res)
+	}
+}
+
+// doneDead: the state went while the operation was under way. One that waits
+// for its delete to be sent, or for the kernel to delete the entry, stays.
+func (e *Engine) doneDead(r pfstate.Ref, s *pfstate.State, _ *pfstate.Result) {
+	if s.Queue != qDel && s.Op == 0 {
+		e.tab.Free(r)
+	}
+}
+
+func (e *Engine) doneCreate(now int64, r pfstate.Ref, res *pfstate.Result) {
+	s := e.tab.At(r)
+	switch res.Code {
+	case pfstate.ResultOK:
+		e.inKernel(now, r)
+	case pfstate.ResultExists:
+		e.reason(ReasonKernelExists)
+		s.Tries++
+		e.wantOp(r, pfstate.OpGet)
+	default:
+		e.refused(r, res.Code)
+	}
+}
+
+// inKernel: the kernel has what the peer told, and it hears so if it waits.
+func (e *Engine) inKernel(now int64, r pfstate.Ref) {
+	s := e.tab.At(r)
+	s.Flags |= pfstate.FlagInKernel
+	s.Flags &^= pfstate.FlagRefused
+	s.Tries = 0
+	if s.Has(pfstate.FlagAckWanted) {
+		s.Flags &^= pfstate.FlagAckWanted
+		e.ack(now, r)
+	}
+}
+
+// refused: the kernel does not take it. It stays in the table, for another
+// peer may ask; a full kernel is tried again after each dump.
+func (e *Engine) refused(r pfstate.Ref, c pfstate.ResultCode) {
+	e.reason(kernelReason(c))
+	s := e.tab.At(r)
+	s.Flags |= pfstate.FlagRefused
+	s.Flags &^= pfstate.FlagAckWanted
+}
+
+func (e *Engine) doneUpdate(now int64, r pfstate.Ref, res *pfstate.Result) {
+	switch res.Code {
+	case pfstate.ResultOK:
+		e.inKernel(now, r)
+	case pfstate.ResultMissing:
+		e.tab.At(r).Set(pfstate.FlagInKernel, false)
+		e.wantOp(r, pfstate.OpCreate)
+	case pfstate.ResultReversed:
+		e.turn(r)
+		e.wantOp(r, pfstate.OpUpdate)
+	default:
+		e.reason(kernelReason(res.Code))
+		e.inKernel(now, r)
+	}
+}
+
+// turn notes that the kernel's entry runs the other way.
+func (e *Engine) turn(r pfstate.Ref) {
+	s := e.tab.At(r)
+	s.Set(pfstate.FlagReversed, !s.Has(pfstate.FlagReversed))
+}
+
+// doneGet follows a create that found the tuple taken, a DESTROY that may be
+// old news, and an entry that a dump did not tell.
+func (e *Engine) doneGet(now int64, r pfstate.Ref, res *pfstate.Result) {
+	s := e.tab.At(r)
+	switch {
+	case res.Code == pfstate.ResultOK:
+		e.gotEntry(now, r, &res.Flow)
+	case res.Code == pfstate.ResultReversed && res.Flow.Reply == s.Orig && res.Flow.Orig == s.Reply:
+		e.turn(r)
+		f := res.Flow.Reversed()
+		e.gotEntry(now, r, &f)
+	case res.Code == pfstate.ResultReversed:
+		e.reason(ReasonCollision)
+		s.Flags |= pfstate.FlagRefused
+		s.Flags &^= pfstate.FlagAckWanted | pfstate.FlagInKernel
+	case res.Code != pfstate.ResultMissing:
+		e.reason(kernelReason(res.Code))
+	case s.Has(pfstate.FlagInKernel):
+		// Gone. If it was not killed before our eyes, it was if it had time left.
+		e.gone(now, r, s.Has(pfstate.FlagKilled) || s.KernExpire > now+refreshSlack)
+	case s.Tries > 1:
+		e.reason(ReasonCollision) // the reply tuple is another connection's
+		s.Flags |= pfstate.FlagRefused
+		s.Flags &^= pfstate.FlagAckWanted
+	default:
+		e.wantOp(r, pfstate.OpCreate) // it was there, and went
+	}
+}
+
+// gotEntry: the kernel has an entry of the tuple. What it knows and we do not
+// is ours to tell; where it lags behind it is updated.
+func (e *Engine) gotEntry(now int64, r pfstate.Ref, f *pfstate.Flow) {
+	s := e.tab.At(r)
+	s.Set(pfstate.FlagKilled, false)
+	if f.Reply != s.Reply {
+		e.reason(ReasonCollision)
+		s.Flags |= pfstate.FlagRefused
+		s.Flags &^= pfstate.FlagAckWanted | pfstate.FlagInKernel
+		return
+	}
+	behind := e.kernelBehind(s, f)
+	c := e.tab.Absorb(s, f)
+	if f.Has&pfstate.HasTimeout != 0 {
+		s.KernExpire = now + int64(f.Timeout)*second
+	}
+	e.inKernel(now, r)
+	if c != 0 && !s.Has(pfstate.FlagUnclaimed) {
+		e.localUpdate(now, r, c&pfstate.ChangeMeta != 0)
+	}
+	if behind {
+		e.wantOp(r, pfstate.OpUpdate)
+	}
+}
+
+// kernelBehind reports whether the state is further than the kernel's entry.
+func (e *Engine) kernelBehind(s *pfstate.State, f *pfstate.Flow) bool {
+	if s.Proto == pfstate.ProtoTCP {
+		src, dst := pfstate.TCPToPeers(f.ProtoState, f.TCPFlags)
+		return src < s.Src.State || dst < s.Dst.State
+	}
+	const life = pfstate.StatusSeenReply | pfstate.StatusAssured
+	return s.Status&life&^f.Status != 0
+}
+
+func (e *Engine) doneDelete(now int64, r pfstate.Ref, res *pfstate.Result) {
+	s := e.tab.At(r)
+	other, reply, taken := e.tab.ByTuple(&s.Orig, s.AF, s.Proto, s.Zone[0])
+	if res.Code == pfstate.ResultLiving && !taken && !s.MainName().IsZero() {
+		e.refuseDelete(now, r, &res.Flow)
+		return
+	}
+	if res.Code == pfstate.ResultOK && taken && !reply {
+		// A later connection has the tuple already: it may have met this entry.
+		if o := e.tab.At(other); o.InFlight == 0 && o.Op == 0 && o.LastOp != 0 {
+			o.Set(pfstate.FlagInKernel, false)
+			e.wantOp(other, pfstate.OpCreate)
+		}
+	}
+	if s.Queue != qDel {
+		e.tab.Free(r)
+	}
+}
+
+// refuseDelete: a peer deletes a connection that has shown life here since the
+// peer could know (design section 5, carrier). It stays, and the peer is told.
+func (e *Engine) refuseDelete(now int64, r pfstate.Ref, f *pfstate.Flow) {
+	e.reason(ReasonDelRefused)
+	s := e.tab.At(r)
+	s.Flags &^= pfstate.FlagDead | pfstate.FlagKilled
+	s.Flags |= pfstate.FlagInKernel
+	e.tab.LinkTuples(r)
+	e.takeTimeout(now, s, f)
+	e.setCarried(s, true)
+	e.push(now, r)
+}
+
+// erase ends a state because a peer says so: the kernel's entry goes, and the
+// state when it has. Until then it is found by name only, so that its tuple
+// is free for a later connection.
+func (e *Engine) erase(r pfstate.Ref, killed bool) {
+	s := e.tab.At(r)
+	e.dequeue(r)
+	e.cancelOp(r)
+	if s.Has(pfstate.FlagUnclaimed) {
+		s.Flags &^= pfstate.FlagUnclaimed
+		e.claim.waiting--
+	}
+	if !s.Has(pfstate.FlagInKernel) && s.InFlight == 0 {
+		e.release(r)
+		return
+	}
+	e.setCarried(s, false)
+	e.tab.UnlinkTuples(r)
+	s.Flags |= pfstate.FlagDead
+	s.Set(pfstate.FlagKilled, killed)
+	e.wantOp(r, pfstate.OpDelete)
+}
