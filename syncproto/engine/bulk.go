@@ -1,0 +1,352 @@
+package engine
+
+import (
+	"net/netip"
+
+	"github.com/pfsync/pfsync/pfstate"
+	"github.com/pfsync/pfsync/syncproto"
+)
+
+// Sync is how far we are with the peers' tables.
+type Sync uint8
+
+// States of the bulk request (pfsync-protocol.md section 13.1; ours are
+// failed and alone, which pf both calls done).
+const (
+	SyncNone   Sync = iota // no syncdev
+	SyncStart              // waiting for the link
+	SyncSent               // asked
+	SyncBulk               // receiving
+	SyncOK                 // done
+	SyncFailed             // nobody answered, or it broke off
+	SyncAlone              // nobody there
+	Syncs
+)
+
+var syncNames = [Syncs]string{"none", "start", "sent", "bulk", "ok", "failed", "alone"}
+
+func (s Sync) String() string { return syncNames[s] }
+
+const (
+	bulkTries    = 12          // PFSYNC_MAX_BULKTRIES
+	bulkRetry    = 2 * second  // between requests
+	bulkProgress = 10 * second // a transfer that brings nothing for so long has broken off
+	linkHold     = 30 * second // how long a request waits demoted for the link
+)
+
+// bulk is our own request.
+type bulk struct {
+	state    Sync
+	timer    int64 // next step, never if none
+	tries    int
+	ask      bool  // a request is to be sent
+	asked    int64 // when the last one was
+	received int
+	from     netip.Addr // who sends
+	total    uint32     // its table size
+	downAt   int64      // when the link went down, or start without link
+	was      bool       // we have been in sync since the syncdev was set
+	gen      int64      // when the transfer began: what it names has LastPeer from then on
+}
+
+func (b *bulk) init() { b.timer = never }
+
+// over reports whether nobody's table is waited for.
+func (b *bulk) over() bool {
+	return b.state == SyncOK || b.state == SyncFailed || b.state == SyncAlone
+}
+
+func (e *Engine) bulkTo(s Sync, timer int64) {
+	if e.bulk.state != s {
+		e.log("bulk transfer", "from", e.bulk.state.String(), "to", s.String())
+	}
+	e.bulk.state, e.bulk.timer = s, timer
+}
+
+func (e *Engine) bulkNone(int64) {
+	e.bulk.ask, e.bulk.was = false, false
+	e.bulkTo(SyncNone, never)
+}
+
+// bulkStart: a syncdev was set. The request goes out when the link is up.
+func (e *Engine) bulkStart(now int64) {
+	e.bulk = bulk{downAt: now, timer: never, state: e.bulk.state}
+	e.bulkTo(SyncStart, now+linkHold)
+}
+
+// bulkLink: the link is up.
+func (e *Engine) bulkLink(now int64) {
+	if e.bulk.state == SyncNone || !e.link.Up {
+		return
+	}
+	e.bulk.tries = 0
+	e.bulkAsk(now)
+}
+
+func (e *Engine) bulkLinkDown(now int64) {
+	if e.bulk.state == SyncNone {
+		return
+	}
+	e.bulk.downAt = now
+	e.bulk.ask = false
+	e.bulkTo(SyncStart, now+linkHold)
+}
+
+// Bulk asks the peers for their tables again.
+func (e *Engine) Bulk(now int64) { e.bulkLink(now) }
+
+func (e *Engine) bulkAsk(now int64) {
+	e.bulk.tries++
+	e.bulk.ask, e.bulk.asked = true, now
+	e.bulk.received = 0
+	e.bulkTo(SyncSent, now+bulkRetry)
+}
+
+// bulkTick: the timer of the request.
+func (e *Engine) bulkTick(now int64) {
+	b := &e.bulk
+	if now < b.timer {
+		return
+	}
+	switch b.state {
+	case SyncStart:
+		b.timer = never // only the demotion changes
+		e.claimEnd()
+	case SyncSent, SyncBulk:
+		switch {
+		case b.tries >= bulkTries:
+			e.bulkGiveUp()
+		case b.state == SyncSent && b.tries > 1 && e.nobody():
+			e.bulkDone(now, SyncAlone)
+		default:
+			e.bulkAsk(now)
+		}
+	default:
+		b.timer = never
+	}
+}
+
+// nobody reports that no peer is, was, or should be there.
+func (e *Engine) nobody() bool {
+	for i := range e.peers.list {
+		if e.peers.list[i].used {
+			return false
+		}
+	}
+	return !e.cfg.KnownPeer && !e.cfg.Unicast
+}
+
+func (e *Engine) bulkGiveUp() {
+	for i := range e.peers.list {
+		if e.peers.list[i].used && !e.peers.list[i].silent {
+			e.bulkDone(0, SyncFailed)
+			return
+		}
+	}
+	e.bulkDone(0, SyncAlone)
+}
+
+func (e *Engine) bulkDone(_ int64, s Sync) {
+	e.bulkTo(s, never)
+	e.bulk.was = e.bulk.was || s == SyncOK
+	e.claimEnd()
+}
+
+// bulkStatus takes a BUS of a peer.
+func (e *Engine) bulkStatus(now int64, p *Peer, m *syncproto.Bus) {
+	b := &e.bulk
+	if p.CreatorID == 0 {
+		p.CreatorID = m.CreatorID
+	}
+	switch m.Status {
+	case syncproto.BusStart:
+		p.sending, p.bulkWhole = true, true
+		if b.state == SyncSent || b.state == SyncBulk && b.from != p.Addr && b.received == 0 {
+			b.from, b.total, b.received, b.gen = p.Addr, p.States, 0, now
+			e.bulkTo(SyncBulk, now+bulkProgress)
+		}
+	case syncproto.BusEnd:
+		p.sending = false
+		// An end without its start counts only from a BSD: OpenBSD sends no start
+		// for an empty table. A Linux peer answers every request with a start.
+		if b.state == SyncBulk && b.from == p.Addr || b.state == SyncSent && !p.Linux {
+			whole := b.state == SyncBulk && p.bulkWhole && p.Linux
+			e.bulkDone(now, SyncOK)
+			if whole {
+				e.repair.sweepUnnamed(b.gen)
+			}
+		}
+	}
+}
+
+// bulkRecord: a state of somebody's bulk transfer came.
+func (e *Engine) bulkRecord(now int64, p *Peer) {
+	if b := &e.bulk; b.state == SyncBulk && b.from == p.Addr {
+		b.received++
+		b.timer = now + bulkProgress
+	}
+}
+
+// Status is what the engine says of itself.
+type Status struct {
+	Sync     Sync
+	Percent  int        // of the bulk transfer
+	Diverged bool       // the tables are known to differ and are being put right
+	LinkDown bool       // the syncdev is set and has no link
+	Clash    netip.Addr // a machine with our hostid
+	Demotion int        // for the demotion file
+	States   int
+	Carried  int
+}
+
+// Status returns the state of the machine.
+func (e *Engine) Status(now int64) Status {
+	s := Status{
+		Sync:     e.bulk.state,
+		Diverged: e.dump.diverged || e.repair.doubt(),
+		LinkDown: e.cfg.Sync && !e.link.Up,
+		Clash:    e.peers.clash,
+		Demotion: e.demotion(now),
+		States:   e.tab.Len(),
+		Carried:  e.carried,
+	}
+	if e.bulk.total > 0 {
+		s.Percent = min(99, e.bulk.received*100/int(e.bulk.total))
+	}
+	return s
+}
+
+// demotion is the table of design section 6.
+func (e *Engine) demotion(now int64) int {
+	b := &e.bulk
+	switch {
+	case b.state == SyncSent || b.state == SyncBulk:
+		if b.was {
+			return 0 // asked again while in sync: what we have is good
+		}
+		return e.cfg.Demotion
+	case b.state == SyncStart && !b.was && now-b.downAt < linkHold:
+		return e.cfg.Demotion
+	case b.state == SyncStart:
+		return 1
+	}
+	return 0
+}
+
+const (
+	markEvery = 64 // records between two that ask for an INS_ACK
+	maxMarks  = 4  // marks open at once
+	blindPace = milli
+)
+
+// serve is the answer to bulk requests: a walk over the table that all who
+// asked hear.
+type serve struct {
+	active     bool
+	start, end bool // a BUS is to be sent
+	cursor     pfstate.Ref
+	left       pfstate.Ref // slots still to look at
+	asked      int64       // last request
+	records    int         // since the last mark
+	marks      [maxMarks * 2]pfstate.ID
+	marked     int // marks set so far
+	acked      int // of them acknowledged, by the slowest who acknowledges
+	by         [4]acker
+	lastFrame  int64
+}
+
+// acker is one who asked.
+type acker struct {
+	addr  netip.Addr
+	acked int
+}
+
+// serveRequest takes UPD_REQ 0/0. A request during a walk lets it go once more
+// round, so that who came late misses nothing.
+func (e *Engine) serveRequest(now int64, p *Peer) {
+	if p.lastBulk != 0 && now-p.lastBulk < bulkEvery {
+		e.reason(ReasonRateBulk)
+		return
+	}
+	p.lastBulk = now
+	v := &e.serve
+	if !v.active {
+		*v = serve{active: true, cursor: 1}
+	}
+	v.start, v.asked = true, now
+	v.left = e.tab.End()
+	for i := range v.by {
+		if !v.by[i].addr.IsValid() || v.by[i].addr == p.Addr {
+			v.by[i] = acker{p.Addr, v.marked}
+			break
+		}
+	}
+}
+
+// serveAck takes an INS_ACK that may close marks.
+func (e *Engine) serveAck(p *Peer, id pfstate.ID) {
+	v := &e.serve
+	if !v.active {
+		return
+	}
+	for m := max(0, v.marked-len(v.marks)); m < v.marked; m++ {
+		if v.marks[m%len(v.marks)] != id {
+			continue
+		}
+		for i := range v.by {
+			if v.by[i].addr == p.Addr {
+				v.by[i].acked = max(v.by[i].acked, m+1)
+			}
+		}
+	}
+	v.acked = v.marked
+	for i := range v.by {
+		if v.by[i].addr.IsValid() {
+			v.acked = min(v.acked, v.by[i].acked)
+		}
+	}
+}
+
+// mark notes that a record asked for an acknowledgement.
+func (v *serve) mark(id pfstate.ID) {
+	v.marks[v.marked%len(v.marks)] = id
+	v.marked++
+	v.records = 0
+}
+
+// open reports whether the walk may go on: not more than four marks open, or a
+// millisecond since the last frame, for a BSD that knows a state does not
+// acknowledge it.
+func (v *serve) open(now int64) bool {
+	return v.marked-v.acked < maxMarks || now-v.lastFrame >= blindPace
+}
+
+func (v *serve) deadline(e *Engine) int64 {
+	switch {
+	case !v.active || !e.cfg.Sync || !e.link.Up:
+		return never
+	case v.marked-v.acked < maxMarks:
+		return v.lastFrame
+	}
+	return v.lastFrame + blindPace
+}
+
+// next returns the next state to send, 0 when the walk is over.
+func (e *Engine) serveNext() pfstate.Ref {
+	v := &e.serve
+	for v.left > 0 {
+		r := v.cursor
+		if r >= e.tab.End() {
+			r = 1
+		}
+		v.cursor = r + 1
+		v.left--
+		if e.tab.InUse(r) {
+			s := e.tab.At(r)
+			if !s.Has(pfstate.FlagDead) && !s.MainName().IsZero() && s.Queue != qIns {
+				return r
+			}
+		}
+	}
+	return 0
+}

@@ -1,0 +1,277 @@
+package engine
+
+import (
+	"github.com/pfsync/pfsync/pfstate"
+)
+
+// maxTombs bounds each set of tombstones.
+const maxTombs = 1 << 16
+
+// entryKey is what tells kernel entries apart.
+type entryKey struct {
+	pfstate.Tuple
+	zone      uint16
+	af, proto uint8
+}
+
+func keyOf(f *pfstate.Flow) entryKey { return entryKey{f.Orig, f.Zone[0], f.AF, f.Proto} }
+
+// claim holds what is true from start until the first bulk transfer has ended:
+// the entries found in the kernel have no names yet, for a peer may know them
+// under one (design section 5, claim).
+type claim struct {
+	active  bool                  // names are still waited for
+	dumped  bool                  // the first dump has ended
+	waiting int                   // unclaimed states
+	tombs   map[entryKey]struct{} // unclaimed entries that ended meanwhile
+	naming  pfstate.Ref           // cursor of the walk that names the rest, 0 none
+}
+
+func (c *claim) init() { c.active, c.tombs = true, map[entryKey]struct{}{} }
+
+// bury notes that an unclaimed entry ended: a name for it is the name of the dead.
+func (c *claim) bury(s *pfstate.State) {
+	if c.active && len(c.tombs) < maxTombs {
+		c.tombs[entryKey{s.Orig, s.Zone[0], s.AF, s.Proto}] = struct{}{}
+	}
+}
+
+// unclaimed enters an entry that was there before we were.
+func (e *Engine) unclaimed(now int64, f *pfstate.Flow) {
+	r := e.enter(now, f)
+	e.tab.At(r).Flags |= pfstate.FlagUnclaimed
+	e.claim.waiting++
+}
+
+// claimEnd: nobody will claim any more. What is left gets our names.
+func (e *Engine) claimEnd() {
+	if e.claim.active && e.claim.dumped && e.claim.naming == 0 {
+		e.claim.naming = 1
+	}
+}
+
+// claimStep is how many table slots one Tick walks.
+const claimStep = 4096
+
+func (c *claim) deadline() int64 {
+	if c.naming != 0 {
+		return 0
+	}
+	return never
+}
+
+func (e *Engine) claimTick(now int64) {
+	if e.claim.active && e.claim.dumped && e.bulk.over() {
+		e.claimEnd()
+	}
+	c := &e.claim
+	if c.naming == 0 {
+		return
+	}
+	end := min(c.naming+claimStep, e.tab.End())
+	for ; c.naming < end; c.naming++ {
+		r := c.naming
+		if !e.tab.InUse(r) || !e.tab.At(r).Has(pfstate.FlagUnclaimed) {
+			continue
+		}
+		e.setCarried(e.tab.At(r), true)
+		e.nameIt(now, r)
+	}
+	if c.naming >= e.tab.End() {
+		*c = claim{dumped: true}
+	}
+}
+
+// claimed: a peer's record names an entry that we found at start. A kernel
+// entry that was made by packets here and is behind the record belongs to a
+// later connection; one that ctnetlink wrote has only missed an update.
+func (e *Engine) claimed(now int64, r pfstate.Ref, m *record) {
+	s := e.tab.At(r)
+	s.Flags &^= pfstate.FlagUnclaimed
+	e.claim.waiting--
+	written := s.TCPFlags[0]&s.TCPFlags[1]&pfstate.TCPFlagLiberal != 0
+	behind := s.Proto == pfstate.ProtoTCP && (s.Src.State < m.src.State || s.Dst.State < m.dst.State)
+	if behind && !written {
+		e.reason(ReasonLater)
+		e.deleteName(now, m.name, true)
+		e.setCarried(s, true)
+		e.nameIt(now, r)
+		return
+	}
+	e.tab.SetName(r, m.side, m.name)
+	s.Flags |= pfstate.FlagAnnounced
+	s.Set(pfstate.FlagImported, !e.ours(m.name))
+	ahead := s.Src.State > m.src.State || s.Dst.State > m.dst.State
+	s.SentExpire = now + int64(m.expire)*second
+	e.merge(now, r, m)
+	if ahead {
+		e.setCarried(s, true)
+		e.localUpdate(now, r, true)
+	}
+}
+
+// dump follows one dump of the kernel's table at a time.
+type dump struct {
+	running  bool
+	partial  bool
+	gen      uint8 // of State.Seen
+	start    int64
+	tombs    map[entryKey]struct{} // destroyed since it began: dumps tell of the dead
+	sweep    pfstate.Ref           // cursor of the walk over what it did not tell, 0 none
+	swept    int64                 // start of the dump that is being swept
+	diverged bool                  // events were lost and no dump has made up for it
+	lostAt   int64
+}
+
+func (d *dump) bury(f *pfstate.Flow) {
+	if d.running && len(d.tombs) < maxTombs {
+		d.tombs[keyOf(f)] = struct{}{}
+	}
+}
+
+// NeedDump reports whether events were lost, so that a whole dump is wanted at
+// once.
+func (e *Engine) NeedDump() bool { return e.dump.diverged && !e.dump.running }
+
+func (e *Engine) overrun() {
+	e.reason(ReasonOverrun)
+	if e.dump.running {
+		e.dump.partial = true // it proves nothing any more
+	}
+	if !e.dump.diverged {
+		e.log("kernel dropped events, reconciling by a dump")
+	}
+	e.dump.diverged = true
+}
+
+func (e *Engine) dumpBegin(now int64) {
+	d := &e.dump
+	d.gen++
+	d.running, d.partial, d.start, d.sweep = true, false, now, 0
+	d.tombs = map[entryKey]struct{}{}
+}
+
+// dumpRecord: the kernel has this entry, or had it a moment ago.
+func (e *Engine) dumpRecord(now int64, f *pfstate.Flow) {
+	if _, dead := e.dump.tombs[keyOf(f)]; dead || f.Status&pfstate.StatusDying != 0 {
+		return
+	}
+	nosync := e.cfg.Filter.Match(f)
+	r, f := e.find(f)
+	switch {
+	case nosync && r == 0:
+	case nosync:
+		e.withdraw(now, r)
+	case r == 0 && e.claim.active:
+		e.unclaimed(now, f)
+	case r == 0:
+		e.reason(ReasonReconciled)
+		e.tab.At(e.localMade(now, f)).Flags |= pfstate.FlagDeaf
+	default:
+		e.dumpKnown(now, r, f)
+	}
+}
+
+func (e *Engine) dumpKnown(now int64, r pfstate.Ref, f *pfstate.Flow) {
+	s := e.tab.At(r)
+	s.Seen = e.dump.gen
+	if s.LastLocal >= e.dump.start || s.LastOp >= e.dump.start || s.Op != 0 || s.InFlight != 0 {
+		return
+	}
+	if e.reused(now, s, f) {
+		e.reason(ReasonReconciled)
+		e.bury(now, r, true)
+		e.localMade(now, f)
+		return
+	}
+	s.Flags |= pfstate.FlagInKernel
+	s.Flags &^= pfstate.FlagRefused
+	c := e.tab.Absorb(s, f)
+	refreshed := e.refreshed(now, s, f)
+	if s.Has(pfstate.FlagUnclaimed) {
+		return
+	}
+	switch {
+	case c != 0: // an event that did not reach us
+		if !s.Has(pfstate.FlagDeaf) {
+			e.reason(ReasonReconciled)
+		}
+		e.setCarried(s, true)
+		e.localUpdate(now, r, c&pfstate.ChangeMeta != 0 || e.needsFull(now, s))
+	case refreshed:
+		taken := !s.Has(pfstate.FlagCarried)
+		e.setCarried(s, true)
+		full := int64(e.cfg.Timeouts.For(s.Proto, s.ProtoState, s.Status)) * second
+		if taken || s.Expire-s.SentExpire > full/8 {
+			e.signOfLife(now, r)
+		}
+	}
+}
+
+// refreshed reports whether packets have passed here: the timeout is longer
+// than anything we knew of.
+func (e *Engine) refreshed(now int64, s *pfstate.State, f *pfstate.Flow) bool {
+	if f.Has&pfstate.HasTimeout == 0 {
+		return false
+	}
+	ends := now + int64(f.Timeout)*second
+	if s.KernExpire != 0 && ends <= s.KernExpire+refreshSlack {
+		return false
+	}
+	s.Expire, s.KernExpire = ends, ends
+	return true
+}
+
+// dumpEnd: after a whole dump, what it did not tell is looked at.
+func (e *Engine) dumpEnd(now int64, whole, partial bool) {
+	d := &e.dump
+	whole = whole && !d.partial && !partial
+	d.running = false
+	d.tombs = nil
+	if !whole {
+		return
+	}
+	d.sweep, d.swept = 1, d.start
+	if d.diverged {
+		d.diverged = false
+		e.log("reconciled with the kernel")
+	}
+	if !e.claim.dumped {
+		e.claim.dumped = true
+		e.claimTick(now)
+	}
+}
+
+// sweepStep is how many table slots one Tick looks at.
+const sweepStep = 16384
+
+// sweepTick asks the kernel for states that the last whole dump did not tell:
+// absence from a dump is no proof. It also tries again what a full kernel
+// refused.
+func (e *Engine) sweepTick() {
+	d := &e.dump
+	if d.sweep == 0 {
+		return
+	}
+	end := min(d.sweep+sweepStep, e.tab.End())
+	for ; d.sweep < end; d.sweep++ {
+		if !e.tab.InUse(d.sweep) {
+			continue
+		}
+		s := e.tab.At(d.sweep)
+		if s.Flags&pfstate.FlagDead != 0 || s.Op != 0 || s.InFlight != 0 {
+			continue
+		}
+		quiet := s.LastLocal < d.swept && s.LastOp < d.swept
+		switch {
+		case s.Has(pfstate.FlagRefused):
+			s.Tries = 0
+			e.wantOp(d.sweep, pfstate.OpCreate)
+		case s.Has(pfstate.FlagInKernel) && s.Seen != d.gen && quiet:
+			e.wantOp(d.sweep, pfstate.OpGet)
+		}
+	}
+	if d.sweep >= e.tab.End() {
+		d.sweep = 0
+	}
+}

@@ -1,0 +1,207 @@
+package engine
+
+import (
+	"net/netip"
+
+	"github.com/pfsync/pfsync/pfstate"
+	"github.com/pfsync/pfsync/syncproto"
+)
+
+const (
+	maxPeers = 16
+
+	heartbeatEvery = second      // design section 7
+	linuxSilent    = 3 * second  // a Linux peer unheard for so long is gone
+	bsdSilent      = 60 * second // a BSD has nothing to say when idle
+	forgetPeer     = 3600 * second
+
+	lostWait = 3 * second // how long an answer for a lost state is waited for
+
+	insertRate = 200_000 // inserts a second and source
+	bulkEvery  = second  // between two bulk requests of a source
+)
+
+// Peer is another firewall, known by its address on the link.
+type Peer struct {
+	Addr      netip.Addr
+	Version   uint8            // of its last frame
+	Format    syncproto.Format // of its last state record
+	Linux     bool             // its frames have a Linux region
+	CreatorID uint32           // Linux, or told in a BUS; 0 unknown
+	Demotion  uint8
+	InSync    bool
+	States    uint32 // Linux: its table size
+	Epoch     uint32
+	Frame     uint32 // newest frame number
+
+	First, Last int64 // heard
+	Frames      uint64
+
+	used      bool
+	silent    bool // has been logged
+	mismatch  bool // has been logged
+	sending   bool // between its BUS start and end
+	inserts   int  // of this second
+	second    int64
+	lastBulk  int64
+	gap       gap
+	bulkWhole bool // nothing of its bulk transfer was lost so far
+}
+
+type peers struct {
+	list  [maxPeers]Peer
+	clash netip.Addr // a machine with our hostid
+	at    int64      // clash: when last heard
+	lost  ring       // names asked for because they expired here
+	lostT int64      // when the oldest of them are given up, never if none
+}
+
+func (p *peers) init() { p.lostT = never }
+
+func (p *peers) lostAt(now int64) {
+	if p.lostT == never {
+		p.lostT = now + lostWait
+	}
+}
+
+// Peers appends all known peers to dst.
+func (e *Engine) Peers(dst []Peer) []Peer {
+	for i := range e.peers.list {
+		if e.peers.list[i].used {
+			dst = append(dst, e.peers.list[i])
+		}
+	}
+	return dst
+}
+
+// Living reports whether the peer was heard lately.
+func (p *Peer) Living(now int64) bool {
+	limit := int64(bsdSilent)
+	if p.Linux {
+		limit = linuxSilent
+	}
+	return p.used && now-p.Last <= limit
+}
+
+func (p *peers) anyLiving(now int64) bool {
+	for i := range p.list {
+		if p.list[i].Living(now) {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *peers) count(now int64) (living int) {
+	for i := range p.list {
+		if p.list[i].Living(now) {
+			living++
+		}
+	}
+	return living
+}
+
+// get returns the peer of an address, new if there is room: a free place, or
+// one whose peer is long silent. Nil otherwise, so that forged sources do not
+// push out real ones.
+func (p *peers) get(now int64, from netip.Addr) (pe *Peer, index int) {
+	free := -1
+	for i := range p.list {
+		q := &p.list[i]
+		if q.used && q.Addr == from {
+			return q, i
+		}
+		if free < 0 && (!q.used || now-q.Last > forgetPeer) {
+			free = i
+		}
+	}
+	if free < 0 {
+		return nil, 0
+	}
+	p.list[free] = Peer{used: true, Addr: from, First: now, Last: now}
+	return &p.list[free], free
+}
+
+// heard notes a frame of a peer. info is nil if it has no Linux region.
+func (e *Engine) heard(now int64, p *Peer, version uint8, info *syncproto.FrameInfo) {
+	returned := p.Frames > 0 && !p.Living(now)
+	if p.silent {
+		p.silent = false
+		e.log("peer heard again", "peer", p.Addr)
+	}
+	p.Version = version
+	p.Linux = info != nil
+	p.Frames++
+	if version != e.cfg.Format.Version() && !p.mismatch {
+		p.mismatch = true
+		e.log("peer speaks another version, see the word version", "peer", p.Addr, "version", version)
+	}
+	if info != nil {
+		p.CreatorID, p.Demotion, p.States = info.CreatorID, info.Demotion, info.TableSize
+		p.InSync = info.Flags&syncproto.InfoInSync != 0
+		e.repairHeard(now, p, info, returned)
+	}
+	p.Last = now
+}
+
+// admitInsert counts an insert of a peer against its rate.
+func (p *Peer) admitInsert(now int64) bool {
+	if now-p.second >= second {
+		p.second, p.inserts = now, 0
+	}
+	p.inserts++
+	return p.inserts <= insertRate
+}
+
+func (p *peers) deadline() int64 { return p.lostT }
+
+// peersTick notices silent peers and gives up lost states that nobody answered
+// for: they ended.
+func (e *Engine) peersTick(now int64) {
+	e.sweepTick()
+	for i := range e.peers.list {
+		p := &e.peers.list[i]
+		if p.used && !p.silent && !p.Living(now) {
+			p.silent, p.sending = true, false
+			e.log("peer is silent", "peer", p.Addr)
+		}
+	}
+	if e.peers.clash.IsValid() && now-e.peers.at > linuxSilent {
+		e.peers.clash = netip.Addr{}
+	}
+	if now < e.peers.lostT {
+		return
+	}
+	e.peers.lostT = never
+	for n := e.peers.lost.len(); n > 0; n-- {
+		e.giveUpLost(now, e.peers.lost.get().ID)
+	}
+}
+
+// giveUpLost asks a second time, then lets go.
+func (e *Engine) giveUpLost(now int64, id pfstate.ID) {
+	r, _, ok := e.tab.ByName(id)
+	if !ok {
+		return
+	}
+	s := e.tab.At(r)
+	if s.Tries == 0 || s.Has(pfstate.FlagDead) || s.Has(pfstate.FlagCarried) {
+		return
+	}
+	if s.Tries < 2 {
+		s.Tries++
+		e.request(now, id)
+		e.peers.lost.put(named{ID: id})
+		e.peers.lostAt(now)
+		return
+	}
+	e.erase(r, false)
+}
+
+// heartbeatAt is when a frame must leave so that peers know we live.
+func (e *Engine) heartbeatAt() int64 {
+	if !e.cfg.Sync || !e.link.Up {
+		return never
+	}
+	return e.lastOut + heartbeatEvery
+}
