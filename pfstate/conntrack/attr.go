@@ -145,3 +145,9 @@ func closeNest(b []byte, at int) []byte {
 	binary.NativeEndian.PutUint16(b[at:], uint16(len(b)-at))
 	return b
 }
+
+func putNative32(b []byte, typ uint16, v uint32) []byte {
+	return binary.NativeEndian.AppendUint32(putHdr(b, typ, 4), v)
+}
+
+func nativeUint32(b []byte) uint32 { return binary.NativeEndian.Uint32(b) }

@@ -68,13 +68,19 @@ func flowCases() []flowCase {
 	udp6 := plainFlow(pfstate.ProtoUDP, tuple(cli6, 40002, srv6, 53))
 	icmp4 := plainFlow(pfstate.ProtoICMP, tuple(cli4, 77, srv4, echo4))
 	icmp6 := plainFlow(pfstate.ProtoICMPv6, tuple(cli6, 77, srv6, echo6))
+	from := func(f pfstate.Flow, port uint16, fn func(*pfstate.Flow)) pfstate.Flow {
+		f.Orig.SrcPort = port
+		f.Reply = f.Orig.Inverse(f.Proto)
+		fn(&f)
+		return f
+	}
 	cases := []flowCase{
 		{name: "tcp4", flow: tcp4},
 		{name: "tcp6", flow: tcp6},
-		{name: "tcp4 syn sent", flow: with(tcp4, func(f *pfstate.Flow) {
+		{name: "tcp4 syn sent", flow: from(tcp4, 40020, func(f *pfstate.Flow) {
 			f.ProtoState, f.Status, f.WScale, f.TCPFlags = pfstate.TCPSynSent, pfstate.StatusConfirmed, [2]uint8{}, [2]uint8{}
 		})},
-		{name: "tcp4 fin wait", flow: with(tcp4, func(f *pfstate.Flow) {
+		{name: "tcp4 fin wait", flow: from(tcp4, 40021, func(f *pfstate.Flow) {
 			f.ProtoState = pfstate.TCPFinWait
 			f.TCPFlags[1] |= pfstate.TCPFlagCloseInit
 		})},
@@ -96,10 +102,9 @@ func flowCases() []flowCase {
 		{name: "ah6", flow: plainFlow(pfstate.ProtoAH, tuple(cli6, 0, srv6, 0))},
 		{name: "protocol 200", flow: plainFlow(200, tuple(cli4, 0, srv4, 0))},
 		{name: "zone both", flow: with(udp4, func(f *pfstate.Flow) { f.Zone = [2]uint16{7, 7} })},
-		{name: "zone original", flow: with(udp6, func(f *pfstate.Flow) { f.Zone = [2]uint16{8, 0} })},
-		{name: "zone reply", flow: with(tcp4, func(f *pfstate.Flow) { f.Zone = [2]uint16{0, 9} })},
-		{name: "mark", flow: with(udp4, func(f *pfstate.Flow) {
-			f.Orig.SrcPort, f.Reply.DstPort = 40010, 40010
+		{name: "zone original", flow: from(udp6, 40023, func(f *pfstate.Flow) { f.Zone = [2]uint16{8, 0} })},
+		{name: "zone reply", flow: from(tcp4, 40022, func(f *pfstate.Flow) { f.Zone = [2]uint16{0, 9} })},
+		{name: "mark", flow: from(udp4, 40010, func(f *pfstate.Flow) {
 			f.Has |= pfstate.HasMark
 			f.Mark = 0xdeadbeef
 		})},

@@ -57,7 +57,7 @@ func AppendUpdate(b []byte, seq uint32, f *pfstate.Flow, g Guard) ([]byte, error
 		b = put32(b, ctaTimeout, f.Timeout)
 	}
 	if f.Has&pfstate.HasStatus != 0 {
-		b = put32(b, ctaStatus, f.Status&^(statusExpected|statusDying)|pfstate.StatusConfirmed)
+		b = put32(b, ctaStatus, updateStatus(f))
 	}
 	b = putValues(b, f)
 	return closeMessage(b, at), nil
@@ -108,6 +108,12 @@ func createStatus(f *pfstate.Flow) uint32 {
 		s |= pfstate.StatusFixedTimeout
 	}
 	return s
+}
+
+// updateStatus is the status an update carries: the kernel adds its bits to the
+// entry's. Which entries have a fixed timeout is each kernel's own affair.
+func updateStatus(f *pfstate.Flow) uint32 {
+	return f.Status&^(statusDying|pfstate.StatusFixedTimeout) | pfstate.StatusConfirmed
 }
 
 // putMessage appends a struct nlmsghdr, whose length closeMessage fills in, and

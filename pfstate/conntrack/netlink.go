@@ -114,8 +114,8 @@ const (
 	ctaStatsMaxEntries = 2
 )
 
-// Status bits that no request may carry: they are the kernel's own to give
-// (IPS_EXPECTED, IPS_DYING), and differing in them is refused with EBUSY.
+// Status bits that are the kernel's own to give (IPS_EXPECTED, IPS_DYING). A
+// request that differs from the entry in one of them is refused with EBUSY.
 const (
 	statusExpected = 1 << 0
 	statusDying    = 1 << 9

@@ -1,0 +1,169 @@
+package conntrack
+
+import (
+	"sync/atomic"
+
+	"github.com/pfsync/pfsync/pfstate"
+	"golang.org/x/sys/unix"
+)
+
+// Sizes of the request socket. A batch of requests is one datagram to the
+// kernel, which answers each of them before the system call returns; so the
+// receive buffer has to hold the answers to a whole batch.
+const (
+	maxBatch     = 512      // requests
+	maxSend      = 64 << 10 // bytes
+	injectSndBuf = 1 << 20
+	injectRcvBuf = 4 << 20
+	answerCost   = 8 << 10 // what the kernel charges for an entry, at most
+	answerSlots  = 64
+	answerSize   = 8 << 10
+)
+
+// InjectStats counts what an Injector met.
+type InjectStats struct {
+	Results   [pfstate.ResultCodes]uint64
+	Sends     uint64 // batches handed to the kernel
+	Unmatched uint64 // answers that belong to no request
+	Lost      uint64 // requests without an answer (ENOBUFS)
+	NoHelper  uint64 // entries made without their helper, which is not here
+	NoLabels  uint64 // updates whose labels the kernel has no room for
+}
+
+// Injector asks things of the table of one network namespace.
+type Injector struct {
+	*socket
+	recv  *receiver
+	buf   []byte
+	batch int  // requests under way at most
+	zones bool // the kernel knows zones, so OneWay works
+
+	// Of the batch under way; indices are those of its operations.
+	step  [maxBatch]step
+	id    [maxBatch]uint32 // CTA_ID found by the look round
+	sent  [maxBatch]uint16 // message → operation
+	open  [maxBatch]bool   // message not answered yet
+	count int              // messages sent
+	base  uint32           // sequence number of the first
+	seq   uint32           // last one used
+	solo  answer           // of a single request
+
+	results                                    [pfstate.ResultCodes]atomic.Uint64
+	sends, unmatched, lost, noHelper, noLabels atomic.Uint64
+}
+
+// NewInjector opens a request socket in the calling thread's network namespace.
+// The error is ErrPermission, ErrNoConntrack or ErrNoNetlink where one of them
+// is why.
+func NewInjector() (*Injector, error) {
+	i := &Injector{
+		recv: newReceiver(answerSlots, answerSize),
+		buf:  make([]byte, 0, maxSend+maxMessage),
+	}
+	s, err := openSocket(0, 0, func(fd int) error {
+		forceSndBuf(fd, injectSndBuf)
+		got, _ := forceRcvBuf(fd, injectRcvBuf)
+		i.batch = max(1, min(maxBatch, got/answerCost))
+		// Without it every refusal carries the whole request back.
+		return opError("NETLINK_CAP_ACK", unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_CAP_ACK, 1))
+	})
+	if err != nil {
+		return nil, err
+	}
+	i.socket = s
+	if err := i.probe(); err != nil {
+		i.Close()
+		return nil, err
+	}
+	return i, nil
+}
+
+// PortID is the netlink port id of the socket: what the events of its doings
+// carry.
+func (i *Injector) PortID() uint32 { return i.portID }
+
+// Do asks the kernel for ops, in order, and writes one result for each to res,
+// at the same index; it does as many as both have room for and returns their
+// number. An operation that the kernel refuses is a result. An error means that
+// the socket no longer works; results from the returned number on are void.
+//
+// A create whose helper this kernel does not have is made without it. An update
+// never takes status bits from an entry. An update of a GRE entry whose timeout
+// is fixed makes the entry anew. Updates and deletes of an entry in a zone cost
+// a look-up before, see [Guard].
+func (i *Injector) Do(ops []pfstate.Op, res []pfstate.Result) (int, error) {
+	n := min(len(ops), len(res))
+	for at := 0; at < n; {
+		end := at + i.cut(ops[at:n])
+		if err := i.do(ops[at:end], res[at:end]); err != nil {
+			return at, err
+		}
+		for k := at; k < end; k++ {
+			i.results[res[k].Code].Add(1)
+		}
+		at = end
+	}
+	return n, nil
+}
+
+// cut tells how many of ops go as one batch. An operation that is preceded by
+// a look-up ends the batch if something before it may change what is found.
+func (i *Injector) cut(ops []pfstate.Op) int {
+	changed := false
+	for k := range ops {
+		if k == i.batch || changed && i.needsLook(&ops[k]) {
+			return k
+		}
+		changed = changed || ops[k].Kind != pfstate.OpGet && !i.needsLook(&ops[k])
+	}
+	return len(ops)
+}
+
+// needsLook reports whether the operation changes an entry that cannot be named
+// one way.
+func (i *Injector) needsLook(op *pfstate.Op) bool {
+	return (op.Kind == pfstate.OpUpdate || op.Kind == pfstate.OpDelete) && !(i.zones && guardable(&op.Flow))
+}
+
+// do runs one batch: look-ups where they are needed, the operations, look-ups
+// that tell why an entry was not found, and what needs a second try.
+func (i *Injector) do(ops []pfstate.Op, res []pfstate.Result) error {
+	looks := false
+	for k := range ops {
+		res[k] = pfstate.Result{Kind: ops[k].Kind, Ref: ops[k].Ref}
+		i.step[k] = stepMain
+		if i.needsLook(&ops[k]) {
+			i.step[k] = stepLook
+			looks = true
+		}
+	}
+	if looks {
+		if err := i.round(stepLook, ops, res); err != nil {
+			return err
+		}
+	}
+	if err := i.round(stepMain, ops, res); err != nil {
+		return err
+	}
+	if err := i.round(stepWhy, ops, res); err != nil {
+		return err
+	}
+	return i.secondTries(ops, res)
+}
+
+// Stats may be called from any goroutine.
+func (i *Injector) Stats() InjectStats {
+	s := InjectStats{
+		Sends: i.sends.Load(), Unmatched: i.unmatched.Load(), Lost: i.lost.Load(),
+		NoHelper: i.noHelper.Load(), NoLabels: i.noLabels.Load(),
+	}
+	for c := range i.results {
+		s.Results[c] = i.results[c].Load()
+	}
+	return s
+}
+
+// Close closes the socket. No Do may be under way.
+func (i *Injector) Close() error {
+	return opError("close", unix.Close(i.fd))
+}
