@@ -1,0 +1,94 @@
+#!/bin/sh
+# setup.sh build|man|demo|test|vm: make sure that what `make` needs is there.
+#
+# Installs missing Debian packages when run as root; otherwise one line says
+# what is missing.  Kernel modules are loaded best effort: a kernel that has
+# them built in, or loads them by itself, needs nothing.
+set -eu
+
+PATH=$PATH:/usr/local/go/bin:/usr/local/sbin:/usr/sbin:/sbin
+export PATH
+
+die() {
+	echo "setup: $*" >&2
+	exit 1
+}
+
+# need_go: Go 1.21 is the first that fetches the toolchain of go.mod by itself.
+need_go() {
+	command -v "${GO:-go}" >/dev/null 2>&1 ||
+		die "no Go found: install Go 1.21 or later from https://go.dev/dl/"
+	have=$(GOTOOLCHAIN=local "${GO:-go}" env GOVERSION 2>/dev/null) || have=
+	case $have in
+	go1.[0-9] | go1.[0-9].* | go1.1[0-9]* | go1.20* | "")
+		die "needs Go 1.21 or later, this is ${have:-older}: see https://go.dev/dl/" ;;
+	esac
+}
+
+# tools_for prints tool:package pairs.
+tools_for() {
+	case $1 in
+	build) ;;
+	man) echo mandoc:mandoc ;;
+	demo) echo ip:iproute2 nft:nftables conntrack:conntrack tcpdump:tcpdump \
+		modprobe:kmod sysctl:procps ;;
+	test)
+		tools_for demo
+		tools_for man
+		echo iptables:iptables jq:jq tshark:tshark curl:curl git:git \
+			shellcheck:shellcheck keepalived:keepalived gcc:gcc ping:iputils-ping
+		;;
+	vm)
+		tools_for test
+		echo qemu-system-x86_64:qemu-system-x86 busybox:busybox-static cpio:cpio
+		;;
+	*) die "usage: setup.sh build|man|demo|test|vm" ;;
+	esac
+}
+
+missing_packages() {
+	for pair in $(tools_for "$1"); do
+		command -v "${pair%%:*}" >/dev/null 2>&1 || printf ' %s' "${pair#*:}"
+	done
+	case $1 in
+	# gcc alone links nothing: the race detector needs the C library's headers.
+	test | vm) [ -e /usr/include/stdlib.h ] || printf ' libc6-dev' ;;
+	esac
+}
+
+install_packages() {
+	[ $# -gt 0 ] || return 0
+	[ "$(id -u)" = 0 ] || die "missing, and not root to install them: $*"
+	command -v apt-get >/dev/null 2>&1 || die "missing, and no apt-get here: $*"
+	echo "setup: installing $*"
+	log=$(mktemp)
+	export DEBIAN_FRONTEND=noninteractive
+	if ! { apt-get update -q && apt-get install -y -q --no-install-recommends "$@"; } \
+		>"$log" 2>&1 </dev/null; then
+		tail -n 20 "$log" >&2
+		rm -f "$log"
+		die "apt-get could not install $*"
+	fi
+	rm -f "$log"
+}
+
+load_modules() {
+	[ "$(id -u)" = 0 ] || return 0
+	for m in tun veth bridge nf_conntrack nf_conntrack_netlink nf_nat nf_tables \
+		nft_ct nft_nat nft_chain_nat nfnetlink_queue; do
+		modprobe -q "$m" 2>/dev/null || :
+	done
+	if [ ! -e /dev/net/tun ]; then
+		mkdir -p /dev/net
+		mknod -m 600 /dev/net/tun c 10 200 2>/dev/null || :
+	fi
+}
+
+what=${1:-}
+pairs=$(tools_for "$what")
+[ "$what" = man ] || need_go
+# shellcheck disable=SC2046 # a list of package names
+[ -z "$pairs" ] || install_packages $(missing_packages "$what")
+case $what in
+demo | test | vm) load_modules ;;
+esac
