@@ -40,6 +40,7 @@ type ListenStats struct {
 	Overruns  uint64 // ENOBUFS
 	Malformed uint64 // could not be decoded
 	Foreign   uint64 // not from the kernel
+	Skipped   uint64 // of a protocol never synchronised, let through by the kernel
 	RcvBuf    int    // bytes, as the kernel counts
 }
 
@@ -56,10 +57,10 @@ type Listener struct {
 	n       int
 	readErr error
 
-	first                                int // the receive buffer we began with
-	rcvBuf                               int
-	events, overruns, malformed, foreign atomic.Uint64
-	size                                 atomic.Int64
+	first                                       int // the receive buffer we began with
+	rcvBuf                                      int
+	events, overruns, malformed, foreign, skips atomic.Uint64
+	size                                        atomic.Int64
 }
 
 // Listen opens the event socket in the calling thread's network namespace and
@@ -141,6 +142,7 @@ func (l *Listener) decode(i int, ev *pfstate.Event) int {
 		return 0
 	}
 	if skipped(ev.Flow.Proto) {
+		l.skips.Add(1)
 		return 0
 	}
 	ev.Kind, ev.Partial = kind, false
@@ -174,7 +176,7 @@ func (l *Listener) overrun(evs []pfstate.Event) int {
 func (l *Listener) Stats() ListenStats {
 	return ListenStats{
 		Events: l.events.Load(), Overruns: l.overruns.Load(),
-		Malformed: l.malformed.Load(), Foreign: l.foreign.Load(),
+		Malformed: l.malformed.Load(), Foreign: l.foreign.Load(), Skipped: l.skips.Load(),
 		RcvBuf: int(l.size.Load()),
 	}
 }
