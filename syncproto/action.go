@@ -156,3 +156,12 @@ func WireName(version, raw uint8) string {
 	}
 	return "UNKNOWN_" + strconv.Itoa(int(raw))
 }
+
+// Wire5 returns what an action byte means in version 5: the action, the format
+// of its state records and the length of a message in bytes, which is 0 where
+// there are none or their layout is unknown. Byte 6, which receivers refuse,
+// is told as DEL.
+func Wire5(raw uint8) (a Action, f Format, length int) {
+	i := lookup(Version5, raw)
+	return i.action, i.format, i.length
+}

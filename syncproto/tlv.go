@@ -31,6 +31,7 @@ const (
 	TLVWantFrames  TLV = 64 // 12 each: epoch u32, first u32, last u32: send again what these frames named
 	TLVDigest      TLV = 65 // 4 + 8 each: buckets in all u16, number of the first u16, digests u64 of consecutive buckets
 	TLVWantBuckets TLV = 66 // 2 + 2 each: buckets in all u16, numbers u16: send the states of these buckets
+	TLVFramesAgain TLV = 67 // 13: epoch u32, first u32, last u32, forgotten u8: what these frames named has been sent again, or (1) is not known any more
 )
 
 // MaxTLV is the longest value in bytes.

@@ -105,3 +105,31 @@ func (m *WantBuckets) Len() int { return len(m.Data) / 2 }
 
 // At returns number i.
 func (m *WantBuckets) At(i int) uint16 { return binary.BigEndian.Uint16(m.Data[2*i:]) }
+
+// FramesAgain is the value of TLVFramesAgain, the answer to TLVWantFrames.
+type FramesAgain struct {
+	Frames
+	Forgotten bool // too long ago: only a bulk transfer helps
+}
+
+// AppendFramesAgain appends a TLVFramesAgain.
+func AppendFramesAgain(b []byte, m *FramesAgain) []byte {
+	b = append(b, uint8(TLVFramesAgain), 13)
+	b = binary.BigEndian.AppendUint32(b, m.Epoch)
+	b = binary.BigEndian.AppendUint32(b, m.First)
+	b = binary.BigEndian.AppendUint32(b, m.Last)
+	if m.Forgotten {
+		return append(b, 1)
+	}
+	return append(b, 0)
+}
+
+// ParseFramesAgain reads a TLVFramesAgain.
+func ParseFramesAgain(v []byte, m *FramesAgain) error {
+	if len(v) < 13 {
+		return ErrShort
+	}
+	m.Frames, _, _ = NextFrames(v)
+	m.Forgotten = v[12] != 0
+	return nil
+}

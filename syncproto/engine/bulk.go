@@ -46,6 +46,7 @@ type bulk struct {
 	total    uint32     // its table size
 	downAt   int64      // when the link went down, or start without link
 	was      bool       // we have been in sync since the syncdev was set
+	quiet    bool       // asked while in sync, to be sure
 	gen      int64      // when the transfer began: what it names has LastPeer from then on
 }
 
@@ -80,7 +81,18 @@ func (e *Engine) bulkLink(now int64) {
 		return
 	}
 	e.bulk.tries = 0
+	e.bulk.quiet = false
 	e.bulkAsk(now)
+}
+
+// bulkQuietly asks again although we are in sync, because a peer may have told
+// what we did not hear.
+func (e *Engine) bulkQuietly(now int64) {
+	if e.link.Up && e.bulk.over() {
+		e.bulk.quiet = e.bulk.state == SyncOK
+		e.bulk.tries = 0
+		e.bulkAsk(now)
+	}
 }
 
 func (e *Engine) bulkLinkDown(now int64) {
@@ -221,8 +233,13 @@ func (e *Engine) demotion(now int64) int {
 	b := &e.bulk
 	switch {
 	case b.state == SyncSent || b.state == SyncBulk:
-		if b.was {
+		if b.quiet {
 			return 0 // asked again while in sync: what we have is good
+		}
+		if b.was {
+			// The link is back. Were this the full demotion, both ends of a
+			// cut cable would have it at once, and the master might change.
+			return 1
 		}
 		return e.cfg.Demotion
 	case b.state == SyncStart && !b.was && now-b.downAt < linkHold:
@@ -273,7 +290,7 @@ func (e *Engine) serveRequest(now int64, p *Peer) {
 	if !v.active {
 		*v = serve{active: true, cursor: 1}
 	}
-	v.start, v.asked = true, now
+	v.start, v.end, v.asked = true, false, now
 	v.left = e.tab.End()
 	for i := range v.by {
 		if !v.by[i].addr.IsValid() || v.by[i].addr == p.Addr {

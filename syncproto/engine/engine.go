@@ -86,6 +86,7 @@ type Engine struct {
 	dump    dump
 	claim   claim
 	repair  repair
+	graves  graves
 	lastOut int64 // when a frame last left
 	frameNo uint32
 	clrs    []syncproto.Clr

@@ -136,9 +136,9 @@ func packets(b []byte) (list [][]byte, err error) {
 // sections splits a text file at its "### name" lines.
 func sections(s string) map[string]string {
 	m := make(map[string]string)
-	for part := range strings.SplitSeq("\n"+s, "\n### ") {
+	for part := range strings.SplitSeq("\n"+strings.TrimSuffix(s, "\n"), "\n### ") {
 		if name, body, ok := strings.Cut(part, "\n"); ok && name != "" {
-			m[name] = body
+			m[name] = body + "\n"
 		}
 	}
 	return m

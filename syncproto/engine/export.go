@@ -1,0 +1,175 @@
+package engine
+
+import (
+	"github.com/pfsync/pfsync/pfstate"
+	"github.com/pfsync/pfsync/syncproto"
+)
+
+// ifAll is the interface name of a state that is bound to none.
+var ifAll = syncproto.MakeName("all")
+
+// toWire writes the record of a state under its name of a side
+// (pf_state_export).
+func (e *Engine) toWire(now int64, s *pfstate.State, side pfstate.Side, w *syncproto.State) {
+	id := s.Name(side)
+	*w = syncproto.State{
+		ID: id.ID, CreatorID: id.CreatorID, IfName: ifAll,
+		Src: peerToWire(s, &s.Src), Dst: peerToWire(s, &s.Dst),
+		Rule: syncproto.NoRule, Anchor: syncproto.NoRule, NATRule: syncproto.NoRule,
+		Creation: seconds(now - s.Created), Expire: seconds(s.Expire - now),
+		AF: e.wireFamily(s.AF), Proto: s.Proto, Direction: syncproto.DirIn, Timeout: s.Timeout,
+		RTableID: [2]int32{-1, -1},
+	}
+	if side == pfstate.SideOut {
+		w.Direction = syncproto.DirOut
+	}
+	w.StackAF, w.StackProto = w.AF, w.Proto
+	if s.Proto == pfstate.ProtoTCP {
+		w.StateFlags = syncproto.FlagSloppy // Linux has no sequence numbers to tell (linux-facts 9)
+	}
+	e.keysToWire(s, w)
+	if x := e.tab.Extra(s); x != nil && x.Foreign.Set {
+		foreignToWire(&x.Foreign, w)
+	}
+}
+
+// seconds is a duration in whole seconds, rounded, not negative.
+func seconds(d int64) uint32 {
+	if d <= 0 {
+		return 0
+	}
+	return uint32(min((d+second/2)/second, 1<<32-1))
+}
+
+func (e *Engine) wireFamily(af uint8) uint8 {
+	if af == pfstate.AFInet {
+		return syncproto.FamilyIPv4
+	}
+	return e.cfg.Format.FamilyIPv6()
+}
+
+func peerToWire(s *pfstate.State, p *pfstate.Peer) syncproto.Peer {
+	w := syncproto.Peer{
+		SeqLo: p.SeqLo, SeqHi: p.SeqHi, SeqDiff: p.SeqDiff, ScrubTSMod: p.TSMod,
+		MaxWin: p.MaxWin, MSS: p.MSS, ScrubFlags: p.ScrubFlags, ScrubTTL: p.ScrubTTL, ScrubValid: p.ScrubValid,
+		State: p.State, WScale: p.WScale,
+	}
+	if s.Proto == pfstate.ProtoTCP && p.SeqHi == 0 && p.MaxWin == 0 {
+		w.SeqHi, w.MaxWin = 1, 1 // design section 5, to pf
+	}
+	return w
+}
+
+// keysToWire makes the keys of the two tuples; record.keys is the inverse. A
+// state with both names shows each side's own translation.
+func (e *Engine) keysToWire(s *pfstate.State, w *syncproto.State) {
+	wire, stack := s.Orig, s.Reply.Inverse(s.Proto)
+	if !s.Name(pfstate.SideIn).IsZero() && !s.Name(pfstate.SideOut).IsZero() {
+		inner := pfstate.Tuple{Src: s.Orig.Src, SrcPort: s.Orig.SrcPort, Dst: stack.Dst, DstPort: stack.DstPort}
+		if w.Direction == syncproto.DirIn {
+			stack = inner
+		} else {
+			wire = inner
+		}
+	}
+	src, dst := 0, 1
+	if w.Direction == syncproto.DirOut {
+		src, dst = 1, 0
+		wire, stack = stack, wire
+	}
+	e.keyToWire(s, &wire, &w.Key[syncproto.KeyWire], src, dst)
+	e.keyToWire(s, &stack, &w.Key[syncproto.KeyStack], src, dst)
+}
+
+func (e *Engine) keyToWire(s *pfstate.State, t *pfstate.Tuple, k *syncproto.Key, src, dst int) {
+	k.AF = e.wireFamily(s.AF)
+	k.Addr[src], k.Addr[dst] = t.Src, t.Dst
+	switch s.Proto {
+	case pfstate.ProtoICMP, pfstate.ProtoICMPv6:
+		k.Port[src], k.Port[dst] = t.SrcPort, t.DstPort>>8
+		if e.cfg.Format == syncproto.Format1301 {
+			k.Port[dst] = t.SrcPort
+		}
+	case pfstate.ProtoTCP, pfstate.ProtoUDP, pfstate.ProtoUDPLite, pfstate.ProtoSCTP, pfstate.ProtoDCCP:
+		k.Port[src], k.Port[dst] = t.SrcPort, t.DstPort
+	}
+}
+
+// foreignToWire gives a pf back what it said.
+func foreignToWire(f *pfstate.Foreign, w *syncproto.State) {
+	w.IfName, w.Rule, w.Anchor = f.IfName, f.Rule, f.Anchor
+	w.RtAddr, w.Rt, w.Log, w.MinTTL, w.SetTOS = f.RtAddr, f.Rt, f.Log, f.MinTTL, f.SetTOS
+	w.StateFlags |= f.StateFlags
+	w.MaxMSS, w.SetPrio, w.RTableID = f.MaxMSS, f.SetPrio, f.RTableID
+	w.Key[0].RDomain, w.Key[1].RDomain = f.RDomain[0], f.RDomain[1]
+}
+
+// updCOf writes a compressed update.
+func updCOf(s *pfstate.State, side pfstate.Side, u *syncproto.UpdC) {
+	id := s.Name(side)
+	*u = syncproto.UpdC{
+		ID: id.ID, CreatorID: id.CreatorID, Timeout: s.Timeout,
+		Src: peerToWire(s, &s.Src), Dst: peerToWire(s, &s.Dst),
+	}
+}
+
+// extras appends the TLVs that a record of s needs beside it: what a Linux
+// peer cannot tell from the record. full is false for an UPD_C.
+func (e *Engine) extras(b []byte, s *pfstate.State, full bool) []byte {
+	const told = pfstate.StatusSeenReply | pfstate.StatusAssured | pfstate.StatusFixedTimeout
+	if s.Status&told != pfstate.StatusFromPeers(s.Proto, s.Src.State, s.Dst.State)&told {
+		b = syncproto.AppendStatus(b, s.Status)
+	}
+	if !full {
+		return b
+	}
+	if s.Mark != 0 {
+		b = syncproto.AppendMark(b, s.Mark)
+	}
+	if s.Zone != [2]uint16{} {
+		b = syncproto.AppendZone(b, &syncproto.Zone{Orig: s.Zone[0], Reply: s.Zone[1]})
+	}
+	switch s.Proto {
+	case pfstate.ProtoICMP, pfstate.ProtoICMPv6:
+		if code := uint8(s.Orig.DstPort); code != 0 {
+			b = syncproto.AppendICMPCode(b, code)
+		}
+	case pfstate.ProtoGRE:
+		b = syncproto.AppendGRE(b, &syncproto.GRE{
+			Orig:  [2]uint16{s.Orig.SrcPort, s.Orig.DstPort},
+			Reply: [2]uint16{s.Reply.SrcPort, s.Reply.DstPort},
+		})
+	}
+	if x := e.tab.Extra(s); x != nil {
+		b = extrasRare(b, s, x)
+	}
+	return b
+}
+
+func extrasRare(b []byte, s *pfstate.State, x *pfstate.Extra) []byte {
+	switch {
+	case s.Proto == pfstate.ProtoSCTP:
+		b = syncproto.AppendSCTP(b, &syncproto.SCTP{State: s.ProtoState, VTag: x.VTag})
+	case s.Proto == pfstate.ProtoDCCP:
+		b = syncproto.AppendDCCP(b, &syncproto.DCCP{State: s.ProtoState, Role: x.DCCPRole, HandshakeSeq: x.DCCPSeq})
+	}
+	if x.Has&pfstate.HasLabels != 0 {
+		b = syncproto.AppendLabels(b, &x.Labels)
+	}
+	if x.Has&pfstate.HasHelper != 0 {
+		b = syncproto.AppendTLV(b, syncproto.TLVHelper, trimZero(x.Helper[:]))
+	}
+	if x.Has&pfstate.HasSeqAdj != 0 {
+		b = syncproto.AppendSeqAdj(b, &[2]syncproto.SeqAdj{syncproto.SeqAdj(x.SeqAdj[0]), syncproto.SeqAdj(x.SeqAdj[1])})
+	}
+	return b
+}
+
+func trimZero(b []byte) []byte {
+	for i, c := range b {
+		if c == 0 {
+			return b[:i]
+		}
+	}
+	return b
+}

@@ -1,0 +1,353 @@
+package engine
+
+import (
+	"github.com/pfsync/pfsync/pfstate"
+	"github.com/pfsync/pfsync/syncproto"
+)
+
+const (
+	minMTU    = 576 // what every link carries; a record with its extras fits
+	maxExtras = 255 // messages of a Linux region we send
+)
+
+// Frame is one to send.
+type Frame struct {
+	Data []byte // the frame, without IP header
+	Show bool   // to be seen on pfsync0: all but heartbeats
+}
+
+// scratch is memory used again and again, so that nothing is allocated on the
+// data path.
+type scratch struct {
+	reader syncproto.Reader
+	info   syncproto.FrameInfo
+	wire   syncproto.State
+	updc   syncproto.UpdC
+	record record
+	flow   pfstate.Flow
+	frame  frame
+	tlvs   []byte
+}
+
+// frame is the one being made.
+type frame struct {
+	w       syncproto.Builder
+	limit   int
+	carried int8 // 0 no record yet, 1 all are carried here, -1 mixed
+	stride  int  // of the Linux region
+	extras  []extraRef
+	tlvs    []byte // of all extras
+}
+
+type extraRef struct {
+	id       pfstate.ID
+	from, to int // in tlvs
+}
+
+// NextFrame makes the next frame that is due, in buf, whose capacity should be
+// that of the largest frame. ok is false if none is due.
+func (e *Engine) NextFrame(now int64, buf []byte) (fr Frame, ok bool) {
+	if e.cfg.Sync && !e.link.Up {
+		return Frame{}, false // what is queued waits, and collapses
+	}
+	f := &e.scratch.frame
+	e.begin(f, buf)
+	show := e.fill(now, f)
+	if f.w.Empty() && !(e.cfg.Sync && (now >= e.heartbeatAt() || e.repair.wants())) {
+		return Frame{}, false
+	}
+	return Frame{Data: e.finish(now, f), Show: show}, true
+}
+
+// fill puts in what is due, and reports whether there was anything.
+func (e *Engine) fill(now int64, f *frame) bool {
+	switch {
+	case len(e.clrs) > 0:
+		e.fillClr(f)
+	case e.bulk.ask || e.reqs.len() > 0:
+		e.fillRequests(f)
+	case now >= e.due:
+		e.fillLive(now, f)
+	case e.serve.active && e.cfg.Sync && e.serve.open(now):
+		e.fillBulk(now, f)
+	}
+	return !f.w.Empty()
+}
+
+func (e *Engine) begin(f *frame, buf []byte) {
+	f.limit = e.mtu() - ipHeader
+	switch {
+	case e.link.Self.Is6():
+		f.limit -= 20
+	case e.cfg.Format != syncproto.Format6:
+		f.limit -= 20 // FreeBSD reckons with the larger IP header (pfsync-protocol.md section 3.4)
+	}
+	f.w.Begin(buf[:0], e.cfg.Format.Version(), f.limit, nil)
+	f.carried, f.stride = 0, syncproto.FrameInfoLen
+	f.extras, f.tlvs = f.extras[:0], f.tlvs[:0]
+	e.addControls(f)
+	e.reserve(f, 0, 0)
+}
+
+// reserve keeps room for the Linux region with so many more extras, the
+// longest of n bytes.
+func (e *Engine) reserve(f *frame, more, n int) {
+	if e.cfg.Format != syncproto.Format6 {
+		return
+	}
+	stride := max(f.stride, syncproto.Stride(n))
+	f.w.SetLimit(f.limit - syncproto.SubheaderLen - stride*(1+len(f.extras)+more))
+}
+
+// add puts in a message with its extras, and reports whether it fit.
+func (e *Engine) add(f *frame, id pfstate.ID, tlvs []byte, put func() bool) bool {
+	if e.cfg.Format != syncproto.Format6 {
+		return put()
+	}
+	more := 0
+	if len(tlvs) > 0 {
+		more = 1
+		if len(f.extras) >= maxExtras {
+			return false
+		}
+	}
+	e.reserve(f, more, len(tlvs))
+	if !put() {
+		e.reserve(f, 0, 0)
+		return false
+	}
+	if more > 0 {
+		f.stride = max(f.stride, syncproto.Stride(len(tlvs)))
+		f.extras = append(f.extras, extraRef{id, len(f.tlvs), len(f.tlvs) + len(tlvs)})
+		f.tlvs = append(f.tlvs, tlvs...)
+	}
+	return true
+}
+
+// mode settles whether the frame is one of carried states only; a state that
+// breaks that has to wait for the next frame.
+func (f *frame) mode(carried bool) bool {
+	switch {
+	case f.carried == 0 && carried:
+		f.carried = 1
+	case f.carried == 0:
+		f.carried = -1
+	case f.carried == 1 && !carried:
+		return false
+	}
+	return true
+}
+
+// finish closes the frame with the Linux region.
+func (e *Engine) finish(now int64, f *frame) []byte {
+	f.w.SetLimit(f.limit)
+	if e.cfg.Format == syncproto.Format6 {
+		e.addLinuxRegion(now, f)
+	}
+	data := f.w.End()
+	e.count(CountOPackets)
+	e.Stats.FramesOut++
+	e.Stats.BytesOut += uint64(len(data))
+	e.lastOut = now
+	e.controlsSent(now)
+	return data
+}
+
+func (e *Engine) addLinuxRegion(now int64, f *frame) {
+	e.frameNo++
+	if e.frameNo == 0 {
+		e.frameNo = 1
+	}
+	e.repair.sent(e.frameNo)
+	info := syncproto.FrameInfo{
+		Magic: syncproto.LinuxMagic, Layout: syncproto.LinuxLayout, Demotion: uint8(min(e.demotion(now), 255)),
+		Epoch: e.cfg.Epoch, Frame: e.frameNo, TableSize: uint32(e.tab.Len()), CreatorID: e.cfg.HostID,
+	}
+	if f.carried == 1 {
+		info.Flags |= syncproto.InfoCarried
+	}
+	if e.bulk.state == SyncOK && !e.dump.diverged && !e.repair.doubt() {
+		info.Flags |= syncproto.InfoInSync
+	}
+	f.w.AddFrameInfo(f.stride, &info)
+	for _, x := range f.extras {
+		f.w.AddExtra(&syncproto.Extra{ID: x.id.ID, CreatorID: x.id.CreatorID, TLVs: f.tlvs[x.from:x.to]})
+	}
+}
+
+func (e *Engine) out(a syncproto.Action) { e.Stats.Out[a]++ }
+
+func (e *Engine) fillClr(f *frame) {
+	for len(e.clrs) > 0 && f.w.AddClr(&e.clrs[0]) {
+		e.clrs = e.clrs[1:]
+		e.out(syncproto.ActClr)
+	}
+}
+
+// fillRequests: requests are frames of their own, sent at once.
+func (e *Engine) fillRequests(f *frame) {
+	if e.bulk.ask {
+		e.bulk.ask = false
+		f.w.AddID(syncproto.ActUpdReq, &syncproto.ID{})
+		e.out(syncproto.ActUpdReq)
+	}
+	for e.reqs.len() > 0 {
+		id := syncproto.ID(e.reqs.ids[e.reqs.head].ID)
+		if !f.w.AddID(syncproto.ActUpdReq, &id) {
+			return
+		}
+		e.reqs.get()
+		e.out(syncproto.ActUpdReq)
+	}
+}
+
+// fillLive empties the queues in their order, as far as there is room.
+func (e *Engine) fillLive(now int64, f *frame) {
+	if !e.fillAcks(f) || !e.fillDeletes(f) {
+		return
+	}
+	for _, q := range [...]uint8{qUpdC, qIns, qUpd} {
+		for r := e.queues[q].Head(); r != 0; r = e.queues[q].Head() {
+			if !e.addState(now, f, r, q, false) {
+				return
+			}
+			e.dequeue(r)
+		}
+	}
+	e.due = never
+}
+
+func (e *Engine) fillAcks(f *frame) bool {
+	for r := e.queues[qIack].Head(); r != 0; r = e.queues[qIack].Head() {
+		id := syncproto.ID(e.tab.At(r).MainName())
+		if !f.w.AddID(syncproto.ActInsAck, &id) {
+			return false
+		}
+		e.dequeue(r)
+		e.out(syncproto.ActInsAck)
+	}
+	return true
+}
+
+func (e *Engine) fillDeletes(f *frame) bool {
+	for e.rawDel.len() > 0 {
+		n := e.rawDel.ids[e.rawDel.head]
+		if !e.addDelete(f, n.ID, n.killed) {
+			return false
+		}
+		e.rawDel.get()
+	}
+	for r := e.queues[qDel].Head(); r != 0; r = e.queues[qDel].Head() {
+		s := e.tab.At(r)
+		killed := s.Has(pfstate.FlagKilled)
+		for side := range pfstate.Sides {
+			if id := s.Name(side); !id.IsZero() && !e.addDelete(f, id, killed) {
+				return false
+			}
+		}
+		e.dropDead(r)
+	}
+	return true
+}
+
+func (e *Engine) addDelete(f *frame, id pfstate.ID, killed bool) bool {
+	e.scratch.tlvs = e.scratch.tlvs[:0]
+	if killed {
+		e.scratch.tlvs = syncproto.AppendTLV(e.scratch.tlvs, syncproto.TLVKilled, nil)
+	}
+	m := syncproto.ID(id)
+	if !e.add(f, id, e.scratch.tlvs, func() bool { return f.w.AddID(syncproto.ActDelC, &m) }) {
+		return false
+	}
+	e.out(syncproto.ActDelC)
+	e.repair.named(id, true)
+	return true
+}
+
+// addState puts in the messages of a state, one for each of its names.
+func (e *Engine) addState(now int64, f *frame, r pfstate.Ref, q uint8, ask bool) bool {
+	s := e.tab.At(r)
+	carried := s.Has(pfstate.FlagCarried)
+	if !f.mode(carried) {
+		return false
+	}
+	for _, side := range [...]pfstate.Side{pfstate.SideIn, pfstate.SideOut} {
+		if s.Name(side).IsZero() {
+			continue
+		}
+		if !e.addSide(now, f, s, side, q, ask) {
+			return false
+		}
+	}
+	s.Flags |= pfstate.FlagAnnounced
+	s.SentExpire = s.Expire
+	return true
+}
+
+func (e *Engine) addSide(now int64, f *frame, s *pfstate.State, side pfstate.Side, q uint8, ask bool) bool {
+	id, action := s.Name(side), queueAction[q]
+	e.scratch.tlvs = e.extras(e.scratch.tlvs[:0], s, q != qUpdC)
+	if f.carried == -1 && s.Has(pfstate.FlagCarried) {
+		e.scratch.tlvs = syncproto.AppendTLV(e.scratch.tlvs, syncproto.TLVCarried, nil)
+	}
+	put := func() bool { return f.w.AddUpdC(&e.scratch.updc) }
+	if q == qUpdC {
+		updCOf(s, side, &e.scratch.updc)
+	} else {
+		e.toWire(now, s, side, &e.scratch.wire)
+		if ask {
+			e.scratch.wire.StateFlags |= syncproto.FlagAck
+		}
+		put = func() bool { return f.w.AddState(action, e.cfg.Format, &e.scratch.wire) }
+	}
+	if !e.add(f, id, e.scratch.tlvs, put) {
+		return false
+	}
+	e.out(action)
+	e.repair.named(id, false)
+	return true
+}
+
+// fillBulk puts in the next part of the table for those who asked.
+func (e *Engine) fillBulk(now int64, f *frame) {
+	v := &e.serve
+	v.lastFrame = now
+	bus := syncproto.Bus{CreatorID: e.cfg.HostID, Status: syncproto.BusStart}
+	if v.start {
+		v.start = !f.w.AddBus(&bus)
+		e.out(syncproto.ActBus)
+	}
+	for !v.end {
+		r := e.serveNext()
+		if r == 0 {
+			v.end = true
+			break
+		}
+		ask := v.records+1 >= markEvery
+		if !e.addState(now, f, r, qUpd, ask) {
+			v.cursor, v.left = r, v.left+1 // next time
+			return
+		}
+		v.records++
+		if ask {
+			v.mark(e.tab.At(r).MainName())
+		}
+	}
+	bus.Status, bus.EndTime = syncproto.BusEnd, seconds(now-v.asked)
+	if f.w.AddBus(&bus) {
+		e.out(syncproto.ActBus)
+		v.active = false
+	}
+}
+
+// Flush ends every synchronised state here and tells peers to drop what we
+// made (pfsync-protocol.md section 12.4).
+func (e *Engine) Flush(now int64) {
+	for r := pfstate.Ref(1); r < e.tab.End(); r++ {
+		if e.tab.InUse(r) && !e.tab.At(r).Has(pfstate.FlagDead) {
+			e.erase(r, true)
+		}
+	}
+	e.clrs = append(e.clrs, syncproto.Clr{CreatorID: e.cfg.HostID})
+	e.dueBy(now)
+}

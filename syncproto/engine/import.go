@@ -1,0 +1,362 @@
+package engine
+
+import (
+	"github.com/pfsync/pfsync/pfstate"
+	"github.com/pfsync/pfsync/syncproto"
+)
+
+// record is a state record, or a compressed update, in our terms: what a peer
+// tells of one connection.
+type record struct {
+	name        pfstate.ID
+	side        pfstate.Side
+	af, proto   uint8
+	orig, reply pfstate.Tuple
+	zone        [2]uint16
+	src, dst    pfstate.Peer
+	timeout     uint8
+	expire      uint32 // seconds left
+	age         uint32 // seconds
+	compressed  bool   // an UPD_C: no tuples, nothing but the halves
+	ackWanted   bool
+	carried     bool // the sender carries it
+	linux       bool // the sender is a Linux
+
+	mark     uint32
+	status   uint32 // with statusOf
+	statusOf bool
+	tcpFlags [2]uint8 // with tcpOf
+	tcpOf    bool
+	ext      pfstate.Extra
+	extOf    bool
+	state    uint8 // SCTP, DCCP
+}
+
+// familyOf translates a family of the wire; 0 if it is none.
+func familyOf(wire uint8) uint8 {
+	switch wire {
+	case syncproto.FamilyIPv4:
+		return pfstate.AFInet
+	case syncproto.FamilyIPv6OpenBSD, syncproto.FamilyIPv6FreeBSD:
+		return pfstate.AFInet6
+	}
+	return 0
+}
+
+// fromWire reads a record (pf_state_import). The reason says why a Linux
+// kernel cannot hold it, or why we do not take it.
+func (e *Engine) fromWire(x *rx, f syncproto.Format, w *syncproto.State, m *record) (Reason, bool) {
+	*m = record{
+		name: pfstate.ID{ID: w.ID, CreatorID: w.CreatorID}, proto: w.Proto,
+		timeout: w.Timeout, expire: w.Expire, age: w.Creation,
+		ackWanted: w.StateFlags&syncproto.FlagAck != 0, linux: x.info != nil,
+	}
+	if w.CreatorID == 0 {
+		return ReasonCreatorZero, false
+	}
+	wire, stack := w.Families(f)
+	m.af = familyOf(wire)
+	if m.af == 0 || wire != stack || w.Direction > syncproto.DirOut || w.Src.State > pfstate.PFTimeWait || w.Dst.State > pfstate.PFTimeWait {
+		return ReasonUnfit, false
+	}
+	if w.StateFlags&syncproto.FlagNoSync != 0 {
+		return ReasonNoSync, false
+	}
+	m.keys(f, w)
+	m.src, m.dst = peerFromWire(&w.Src), peerFromWire(&w.Dst)
+	if x.info == nil {
+		m.foreign(w)
+		m.carried = !x.peer.sending
+	} else {
+		m.carried = x.info.Flags&syncproto.InfoCarried != 0
+	}
+	m.readExtras(x)
+	return 0, true
+}
+
+// keys makes the two tuples of the two keys (pfsync-protocol.md section 8;
+// design section 5, direction and pairs).
+func (m *record) keys(f syncproto.Format, w *syncproto.State) {
+	wk, sk := &w.Key[syncproto.KeyWire], &w.Key[syncproto.KeyStack]
+	src, dst := 0, 1
+	m.side = pfstate.SideIn
+	if w.Direction == syncproto.DirOut {
+		src, dst = 1, 0
+		m.side = pfstate.SideOut
+	}
+	wt, st := m.tuple(f, wk, src, dst), m.tuple(f, sk, src, dst)
+	if m.side == pfstate.SideOut {
+		m.orig, m.reply = st, wt.Inverse(m.proto)
+	} else {
+		m.orig, m.reply = wt, st.Inverse(m.proto)
+	}
+}
+
+func (m *record) tuple(f syncproto.Format, k *syncproto.Key, src, dst int) (t pfstate.Tuple) {
+	n := 16
+	if m.af == pfstate.AFInet {
+		n = 4
+	}
+	copy(t.Src[:n], k.Addr[src][:])
+	copy(t.Dst[:n], k.Addr[dst][:])
+	switch m.proto {
+	case pfstate.ProtoICMP, pfstate.ProtoICMPv6:
+		t.SrcPort = k.Port[src]
+		typ := k.Port[dst]
+		if f == syncproto.Format1301 && k.Port[src] == typ { // FreeBSD 13 and earlier tell the id twice
+			typ = 8
+			if m.proto == pfstate.ProtoICMPv6 {
+				typ = 128
+			}
+		}
+		t.DstPort = typ << 8
+	case pfstate.ProtoTCP, pfstate.ProtoUDP, pfstate.ProtoUDPLite, pfstate.ProtoSCTP, pfstate.ProtoDCCP:
+		t.SrcPort, t.DstPort = k.Port[src], k.Port[dst]
+	}
+	return t
+}
+
+func peerFromWire(w *syncproto.Peer) pfstate.Peer {
+	return pfstate.Peer{
+		SeqLo: w.SeqLo, SeqHi: w.SeqHi, SeqDiff: w.SeqDiff, TSMod: w.ScrubTSMod,
+		MaxWin: w.MaxWin, MSS: w.MSS, ScrubFlags: w.ScrubFlags & 1, ScrubTTL: w.ScrubTTL, ScrubValid: w.ScrubValid,
+		State: w.State, WScale: w.WScale,
+	}
+}
+
+// foreign keeps what only a pf understands.
+func (m *record) foreign(w *syncproto.State) {
+	m.extOf = true
+	m.ext.Foreign = pfstate.Foreign{
+		Set: true, IfName: w.IfName, Rule: w.Rule, Anchor: w.Anchor, RtAddr: w.RtAddr, Rt: w.Rt,
+		Log: w.Log, MinTTL: w.MinTTL, SetTOS: w.SetTOS, StateFlags: w.StateFlags &^ syncproto.FlagAck,
+		MaxMSS: w.MaxMSS, SetPrio: w.SetPrio, RTableID: w.RTableID,
+		RDomain: [2]uint16{w.Key[0].RDomain, w.Key[1].RDomain},
+	}
+}
+
+// fromUpdC reads a compressed update of a known state.
+func (e *Engine) fromUpdC(x *rx, u *syncproto.UpdC, s *pfstate.State, m *record) {
+	*m = record{
+		name: pfstate.ID{ID: u.ID, CreatorID: u.CreatorID}, compressed: true, af: s.AF, proto: s.Proto,
+		src: peerFromWire(&u.Src), dst: peerFromWire(&u.Dst), timeout: u.Timeout,
+		mark: s.Mark, linux: x.info != nil, carried: true,
+	}
+	if x.info != nil {
+		m.carried = x.info.Flags&syncproto.InfoCarried != 0
+	}
+	m.readExtras(x)
+	state := s.ProtoState
+	if s.Proto == pfstate.ProtoTCP {
+		state, _ = pfstate.TCPFromPeers(max(m.src.State, s.Src.State), max(m.dst.State, s.Dst.State))
+	}
+	m.expire = e.cfg.Timeouts.For(s.Proto, state, s.Status|pfstate.StatusFromPeers(s.Proto, m.src.State, m.dst.State))
+}
+
+// readExtras takes what the Linux region tells about the state.
+func (m *record) readExtras(x *rx) {
+	var ex syncproto.Extra
+	for i := 1; i < x.extra.Whole(); i++ {
+		if syncproto.ParseExtra(x.extra.Message(i), &ex) != nil || ex.ID != m.name.ID || ex.CreatorID != m.name.CreatorID {
+			continue
+		}
+		for t, v, rest, ok := syncproto.NextTLV(ex.TLVs); ok; t, v, rest, ok = syncproto.NextTLV(rest) {
+			m.readTLV(t, v)
+		}
+	}
+}
+
+func (m *record) readTLV(t syncproto.TLV, v []byte) {
+	switch t {
+	case syncproto.TLVMark:
+		_ = syncproto.ParseUint32(v, &m.mark) // too short: stays 0
+	case syncproto.TLVStatus:
+		m.statusOf = syncproto.ParseUint32(v, &m.status) == nil
+	case syncproto.TLVCarried:
+		m.carried = true
+	case syncproto.TLVZone:
+		var z syncproto.Zone
+		if syncproto.ParseZone(v, &z) == nil {
+			m.zone = [2]uint16{z.Orig, z.Reply}
+		}
+	case syncproto.TLVTCP:
+		var p syncproto.TCP
+		if syncproto.ParseTCP(v, &p) == nil {
+			m.tcpFlags, m.tcpOf = p.Flags, true
+		}
+	case syncproto.TLVICMPCode:
+		var code uint8
+		if syncproto.ParseICMPCode(v, &code) == nil {
+			m.orig.DstPort |= uint16(code)
+			m.reply.DstPort |= uint16(code)
+		}
+	case syncproto.TLVGRE:
+		var g syncproto.GRE
+		if syncproto.ParseGRE(v, &g) == nil {
+			m.orig.SrcPort, m.orig.DstPort = g.Orig[0], g.Orig[1]
+			m.reply.SrcPort, m.reply.DstPort = g.Reply[0], g.Reply[1]
+		}
+	default:
+		m.readRareTLV(t, v)
+	}
+}
+
+func (m *record) readRareTLV(t syncproto.TLV, v []byte) {
+	ext := &m.ext
+	switch t {
+	case syncproto.TLVLabels:
+		if syncproto.ParseLabels(v, &ext.Labels) == nil {
+			ext.Has |= pfstate.HasLabels
+		}
+	case syncproto.TLVHelper:
+		ext.Helper = [16]byte{}
+		copy(ext.Helper[:15], v)
+		ext.Has |= pfstate.HasHelper
+	case syncproto.TLVSCTP:
+		var p syncproto.SCTP
+		if syncproto.ParseSCTP(v, &p) == nil {
+			m.state, ext.VTag = p.State, p.VTag
+		}
+	case syncproto.TLVDCCP:
+		var p syncproto.DCCP
+		if syncproto.ParseDCCP(v, &p) == nil {
+			m.state, ext.DCCPRole, ext.DCCPSeq = p.State, p.Role, p.HandshakeSeq
+		}
+	case syncproto.TLVSeqAdj:
+		var p [2]syncproto.SeqAdj
+		if syncproto.ParseSeqAdj(v, &p) == nil {
+			ext.SeqAdj = [2]pfstate.SeqAdj{pfstate.SeqAdj(p[0]), pfstate.SeqAdj(p[1])}
+			ext.Has |= pfstate.HasSeqAdj
+		}
+	default:
+		return
+	}
+	m.extOf = true
+}
+
+// extraFlag reports whether the Linux region has a TLV of type t about id.
+func (e *Engine) extraFlag(x *rx, id pfstate.ID, t syncproto.TLV) bool {
+	var ex syncproto.Extra
+	for i := 1; i < x.extra.Whole(); i++ {
+		if syncproto.ParseExtra(x.extra.Message(i), &ex) == nil && ex.ID == id.ID && ex.CreatorID == id.CreatorID {
+			if _, ok := syncproto.FindTLV(ex.TLVs, t); ok {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// flow is the kernel entry that the record stands for, for filters.
+func (m *record) flow() pfstate.Flow {
+	return pfstate.Flow{Orig: m.orig, Reply: m.reply, AF: m.af, Proto: m.proto, Zone: m.zone, Mark: m.mark}
+}
+
+// insert makes a state of a record about a connection nobody here knows.
+func (e *Engine) insert(x *rx, m *record) {
+	f := m.flow()
+	switch {
+	case e.cfg.Filter.Match(&f):
+		e.reason(ReasonNoSync)
+		return
+	case !x.peer.admitInsert(x.now):
+		e.reason(ReasonRateInsert)
+		return
+	case e.cfg.MaxStates > 0 && e.tab.Len()-e.carried >= e.cfg.MaxStates:
+		e.reason(ReasonMaxStates)
+		return
+	case m.expire == 0 && m.linux:
+		return // over before it came
+	case e.deadHere(x, m):
+		e.deleteName(x.now, m.name, true)
+		return
+	}
+	r, s := e.tab.Alloc(m.af, m.proto)
+	s.Orig, s.Reply, s.Zone = m.orig, m.reply, m.zone
+	s.Created = x.now - int64(m.age)*second
+	s.Flags = pfstate.FlagImported | pfstate.FlagAnnounced
+	e.tab.LinkTuples(r)
+	e.tab.SetName(r, m.side, m.name)
+	e.take(x.now, r, m, true, true)
+	s.Set(pfstate.FlagAckWanted, m.ackWanted)
+	e.wantOp(r, pfstate.OpCreate)
+}
+
+// deadHere reports whether the record names an entry that our kernel had and
+// has no more: one that ended while nobody had claimed it, or while no daemon
+// ran here.
+func (e *Engine) deadHere(x *rx, m *record) bool {
+	if !e.claim.active {
+		return false
+	}
+	f := m.flow()
+	if _, ok := e.claim.tombs[keyOf(&f)]; ok {
+		return true
+	}
+	// Our kernel outlived our last run, it was told of all states, and the only
+	// other firewall does not carry this one: it ended here.
+	return e.cfg.KernelKept && e.claim.dumped && m.linux && !m.carried && e.peers.count(x.now) == 1
+}
+
+// take copies the contents of a record into a state: src and dst say which
+// halves. Times are taken where the record is evidence.
+func (e *Engine) take(now int64, r pfstate.Ref, m *record, src, dst bool) {
+	s := e.tab.At(r)
+	if src {
+		takePeer(&s.Src, &m.src)
+	}
+	if dst {
+		takePeer(&s.Dst, &m.dst)
+	}
+	s.Status |= pfstate.StatusFromPeers(s.Proto, s.Src.State, s.Dst.State)
+	if m.statusOf {
+		if !s.Has(pfstate.FlagInKernel) {
+			s.Status = 0
+		}
+		s.Status |= m.status&(pfstate.StatusSeenReply|pfstate.StatusAssured|pfstate.StatusFixedTimeout) | pfstate.StatusConfirmed
+	}
+	if s.Proto == pfstate.ProtoTCP {
+		s.ProtoState, _ = pfstate.TCPFromPeers(s.Src.State, s.Dst.State)
+	} else if m.state != 0 {
+		s.ProtoState = m.state
+	}
+	if m.tcpOf {
+		s.TCPFlags = m.tcpFlags
+	}
+	s.Timeout = pfstate.TimeoutIndex(s.Proto, s.Src.State, s.Dst.State)
+	e.takeExtra(s, m)
+	s.LastPeer = now
+	if m.carried {
+		e.setCarried(s, false)
+	}
+	if m.expire > 0 && (m.carried || !s.Has(pfstate.FlagCarried)) {
+		s.Expire = now + int64(m.expire)*second
+	}
+}
+
+// takePeer takes over one half; what a record leaves out stays.
+func takePeer(to, from *pfstate.Peer) {
+	wscale, mss := to.WScale, to.MSS
+	*to = *from
+	if to.WScale == 0 {
+		to.WScale = wscale
+	}
+	if to.MSS == 0 {
+		to.MSS = mss
+	}
+}
+
+func (e *Engine) takeExtra(s *pfstate.State, m *record) {
+	if m.linux && !m.compressed {
+		s.Mark = m.mark
+	}
+	if !m.extOf {
+		return
+	}
+	ext := e.tab.NeedExtra(s)
+	foreign := ext.Foreign
+	*ext = m.ext
+	if !m.ext.Foreign.Set {
+		ext.Foreign = foreign
+	}
+}

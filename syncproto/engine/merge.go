@@ -1,0 +1,268 @@
+package engine
+
+import (
+	"github.com/pfsync/pfsync/pfstate"
+)
+
+// updateAlias takes a record under a name that lost: its sender has yet to
+// learn the one that stays.
+func (e *Engine) updateAlias(x *rx, r pfstate.Ref, m *record) {
+	s := e.tab.At(r)
+	if !m.compressed {
+		if m.orig == s.Reply && m.reply == s.Orig {
+			m.reverse()
+		}
+		e.merge(x.now, r, m)
+	}
+	e.push(x.now, r)
+}
+
+// updateKnown takes a record about a state that is known by name.
+func (e *Engine) updateKnown(x *rx, r pfstate.Ref, m *record) {
+	s := e.tab.At(r)
+	if s.Tries > 0 && !s.Has(pfstate.FlagInKernel) {
+		e.reason(ReasonRevived)
+		s.Tries = 0
+	}
+	if e.merge(x.now, r, m) > 0 {
+		e.count(CountStale)
+		e.pushC(x.now, r)
+	}
+	if m.ackWanted {
+		if s.Has(pfstate.FlagInKernel) && s.Op == 0 && s.InFlight == 0 {
+			e.ack(x.now, r)
+		} else {
+			s.Flags |= pfstate.FlagAckWanted
+		}
+	}
+}
+
+// merge lets a record change a state (pfsync-protocol.md section 11, OpenBSD's
+// rules: a half never goes back), asks the kernel to follow, and returns how
+// many halves of the record were stale.
+func (e *Engine) merge(now int64, r pfstate.Ref, m *record) (stale int) {
+	s := e.tab.At(r)
+	was := *s
+	srcOld, dstOld := staleHalf(s.Proto, &s.Src, &m.src, true), staleHalf(s.Proto, &s.Dst, &m.dst, false)
+	switch {
+	case srcOld && dstOld:
+		s.LastPeer = now
+		return 2
+	case srcOld || dstOld:
+		stale = 1
+	}
+	e.take(now, r, m, !srcOld, !dstOld)
+	e.follow(r, &was)
+	return stale
+}
+
+// staleHalf reports whether a received half is behind the stored one. A seqlo
+// of 0 is not known: Linux has none to tell.
+func staleHalf(proto uint8, have, got *pfstate.Peer, src bool) bool {
+	if proto != pfstate.ProtoTCP {
+		return have.State > got.State
+	}
+	if have.State == got.State {
+		return got.SeqLo != 0 && have.SeqLo != 0 && int32(have.SeqLo-got.SeqLo) > 0
+	}
+	if src && have.State >= pfstate.PFProxySrc && got.State < pfstate.PFProxySrc {
+		return false // a synproxy has finished its handshake
+	}
+	return have.State > got.State
+}
+
+// follow asks the kernel to do what a peer's record changed: at once where
+// contents changed; a mere sign of life only when the entry's time runs short
+// of it, for a busy pf sends thousands a second (design section 5, liveness).
+func (e *Engine) follow(r pfstate.Ref, was *pfstate.State) {
+	s := e.tab.At(r)
+	switch {
+	case s.Has(pfstate.FlagRefused), s.Has(pfstate.FlagDead):
+	case !s.Has(pfstate.FlagInKernel):
+		e.wantOp(r, pfstate.OpCreate)
+	case s.Src.State != was.Src.State || s.Dst.State != was.Dst.State || s.Status&^was.Status != 0 ||
+		s.Mark != was.Mark || s.ProtoState != was.ProtoState || s.Ext != was.Ext:
+		e.wantOp(r, pfstate.OpUpdate)
+	default:
+		full := int64(e.cfg.Timeouts.For(s.Proto, s.ProtoState, s.Status)) * second
+		if d := s.Expire - s.KernExpire; d > full/4 || -d > full/4 {
+			e.wantOp(r, pfstate.OpUpdate)
+		}
+	}
+}
+
+// sameEnds reports whether a record is about the connection that the state of
+// its name is: the same original tuple or, for the half that a pf has of a
+// translated one, the same tuple on its inner side.
+func (e *Engine) sameEnds(s *pfstate.State, m *record) bool {
+	if m.compressed || s.Orig == m.orig || s.Reply == m.reply {
+		return true
+	}
+	return s.Orig == m.reply
+}
+
+// match finds the state of a record that is not known by name: by its original
+// tuple, as exact reverse, or as the other half of a pf's pair.
+func (e *Engine) match(m *record) pfstate.Ref {
+	r, reply, ok := e.tab.ByTuple(&m.orig, m.af, m.proto, m.zone[0])
+	if ok && !reply {
+		return r
+	}
+	if ok && e.tab.At(r).Orig == m.reply {
+		m.reverse()
+		return r
+	}
+	if m.linux {
+		return 0
+	}
+	return e.otherHalf(m)
+}
+
+// reverse turns the record to the direction in which we have the connection.
+func (m *record) reverse() {
+	m.orig, m.reply = m.reply, m.orig
+	m.zone[0], m.zone[1] = m.zone[1], m.zone[0]
+	m.src, m.dst = m.dst, m.src
+	m.tcpFlags[0], m.tcpFlags[1] = m.tcpFlags[1], m.tcpFlags[0]
+}
+
+// otherHalf finds the State of which a pf's record is the other side: both
+// have the same endpoints on the stack side (design section 5, pairs).
+func (e *Engine) otherHalf(m *record) pfstate.Ref {
+	if m.side == pfstate.SideIn { // its stack side is the inverse of reply; that is the orig of the out half
+		t := m.reply.Inverse(m.proto)
+		if r, reply, ok := e.tab.ByTuple(&t, m.af, m.proto, m.zone[0]); ok && !reply {
+			return r
+		}
+		return 0
+	}
+	t := m.orig.Inverse(m.proto) // the reply tuple of an in half that translates
+	if r, reply, ok := e.tab.ByTuple(&t, m.af, m.proto, m.zone[1]); ok && reply {
+		return r
+	}
+	return 0
+}
+
+// meet: a record with a name we do not know is about a connection we have.
+func (e *Engine) meet(x *rx, r pfstate.Ref, m *record) {
+	s := e.tab.At(r)
+	switch {
+	case s.Has(pfstate.FlagUnclaimed):
+		e.claimed(x.now, r, m)
+	case e.supersedes(s, m):
+		e.replace(x, r, m)
+	case e.outdated(s, m):
+		e.reason(ReasonLater)
+	case !m.linux && s.Name(m.side).IsZero() && !s.MainName().IsZero():
+		e.pair(x, r, m)
+	default:
+		e.alias(x, r, m)
+	}
+}
+
+// supersedes: a creator gives rising ids and never has two states of one
+// tuple, so its higher one is a later connection.
+func (e *Engine) supersedes(s *pfstate.State, m *record) bool {
+	n := s.Name(m.side)
+	return n.CreatorID == m.name.CreatorID && m.name.ID > n.ID
+}
+
+// outdated: its lower one is an earlier connection.
+func (e *Engine) outdated(s *pfstate.State, m *record) bool {
+	n := s.Name(m.side)
+	return n.CreatorID == m.name.CreatorID && m.name.ID < n.ID
+}
+
+// replace ends a state and makes one of the record: the tuple was used again.
+func (e *Engine) replace(x *rx, r pfstate.Ref, m *record) {
+	e.reason(ReasonReused)
+	e.erase(r, true)
+	e.insert(x, m)
+}
+
+// pair adds the other half of a pf's two states to the one we have.
+func (e *Engine) pair(x *rx, r pfstate.Ref, m *record) {
+	s := e.tab.At(r)
+	e.tab.SetName(r, m.side, m.name)
+	orig, reply := s.Orig, s.Reply
+	if m.side == pfstate.SideIn {
+		orig = m.orig
+	} else {
+		reply = m.reply
+	}
+	expire := s.Expire
+	was := *s
+	changed := orig != s.Orig || reply != s.Reply
+	e.take(x.now, r, m, !staleHalf(s.Proto, &s.Src, &m.src, true), !staleHalf(s.Proto, &s.Dst, &m.dst, false))
+	s.Expire = max(expire, s.Expire)
+	if !changed {
+		e.follow(r, &was)
+		return
+	}
+	// The second half translates: the kernel cannot change that of an entry.
+	e.recreate(r, orig, reply)
+}
+
+// recreate moves a state to other tuples: the kernel's old entry is deleted
+// under a state of its own, then the new one is created.
+func (e *Engine) recreate(r pfstate.Ref, orig, reply pfstate.Tuple) {
+	s := e.tab.At(r)
+	if s.Has(pfstate.FlagInKernel) || s.InFlight != 0 {
+		o, old := e.tab.Alloc(s.AF, s.Proto)
+		s = e.tab.At(r)
+		old.Orig, old.Reply, old.Zone = s.Orig, s.Reply, s.Zone
+		old.Flags = pfstate.FlagDead | pfstate.FlagKilled | pfstate.FlagInKernel | s.Flags&pfstate.FlagReversed
+		e.wantOp(o, pfstate.OpDelete)
+	}
+	e.cancelOp(r)
+	e.tab.UnlinkTuples(r)
+	s.Orig, s.Reply = orig, reply
+	s.Flags &^= pfstate.FlagInKernel | pfstate.FlagReversed
+	e.tab.LinkTuples(r)
+	e.wantOp(r, pfstate.OpCreate)
+}
+
+// alias: one connection has two names. The lower stays, on every firewall;
+// whoever made the other deletes it, once (design section 5, identity).
+func (e *Engine) alias(x *rx, r pfstate.Ref, m *record) {
+	e.reason(ReasonAlias)
+	s := e.tab.At(r)
+	side := s.MainSide()
+	have := s.MainName()
+	if have.IsZero() {
+		side = m.side
+	}
+	winner, loser := have, m.name
+	if have.IsZero() || m.name.Less(have) {
+		winner, loser = m.name, have
+	}
+	if winner != have {
+		e.tab.SetName(r, side, winner)
+		s.Flags |= pfstate.FlagAnnounced
+	}
+	e.loserName(x.now, r, loser)
+	if e.merge(x.now, r, m) > 0 {
+		e.count(CountStale)
+	}
+	if winner == have {
+		e.push(x.now, r) // so that the maker of the other learns ours
+	} else if s.Queue == qIns {
+		e.enqueue(x.now, r, qUpd)
+	}
+	if m.ackWanted && s.Has(pfstate.FlagInKernel) {
+		e.ack(x.now, r)
+	}
+}
+
+// loserName keeps a lost name as alias until its maker deletes it; we delete
+// our own at once.
+func (e *Engine) loserName(now int64, r pfstate.Ref, id pfstate.ID) {
+	if id.IsZero() {
+		return
+	}
+	if e.ours(id) {
+		e.deleteName(now, id, false)
+		return
+	}
+	e.tab.SetName(r, pfstate.SideAlias, id)
+}

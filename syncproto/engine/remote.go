@@ -1,0 +1,373 @@
+package engine
+
+import (
+	"errors"
+	"net/netip"
+
+	"github.com/pfsync/pfsync/pfstate"
+	"github.com/pfsync/pfsync/syncproto"
+)
+
+// The way of a frame:
+//
+//  1. Remote checks the header and knows the sender.
+//  2. The Linux region, last in the frame, is read first.
+//  3. Each region goes to the handler of its action, message by message.
+//  4. A record becomes a state, or changes one (import.go); what the kernel
+//     has to do is queued (ops.go). Nothing of it is told to other peers.
+
+// rx is the frame under way.
+type rx struct {
+	now   int64
+	peer  *Peer
+	index uint8 // of peer
+	info  *syncproto.FrameInfo
+	extra syncproto.Region // Linux region, empty if none
+	late  bool             // a later frame of this peer has been read already
+}
+
+// maxClr is how many CLR of a frame are obeyed: each walks the table.
+const maxClr = 16
+
+// Remote takes a frame, the payload of a packet that came on the syncdev with
+// TTL 255.
+func (e *Engine) Remote(now int64, from netip.Addr, frame []byte) {
+	e.count(CountIPackets)
+	e.Stats.FramesIn++
+	e.Stats.BytesIn += uint64(len(frame))
+	if from == e.link.Self {
+		e.reason(ReasonOwnFrame)
+		return
+	}
+	rd := &e.scratch.reader
+	rd.BulkAsked = e.bulk.state == SyncSent || e.bulk.state == SyncBulk
+	if err := rd.Reset(frame); err != nil {
+		e.badFrame(err)
+		return
+	}
+	x := rx{now: now}
+	e.linuxRegion(rd, &x)
+	if x.info != nil && x.info.CreatorID == e.cfg.HostID {
+		e.clashed(now, from)
+		return
+	}
+	p, index := e.peers.get(now, from)
+	if p == nil {
+		e.reason(ReasonTooManyPeers)
+		return
+	}
+	x.peer, x.index = p, uint8(index)
+	x.late = x.info != nil && p.Epoch == x.info.Epoch && int32(x.info.Frame-p.Frame) < 0
+	e.heard(now, p, rd.Header().Version, x.info)
+	e.controls(&x)
+	_ = rd.Reset(frame) // it was good a moment ago
+	for reg, ok := rd.Next(); ok; reg, ok = rd.Next() {
+		if !reg.Skip {
+			e.region(&x, &reg)
+		}
+	}
+	if err := rd.Err(); err != nil {
+		e.badFrame(err)
+	}
+	e.answers(&x)
+}
+
+// badFrame counts why a frame, or the rest of one, was dropped.
+func (e *Engine) badFrame(err error) {
+	switch {
+	case errors.Is(err, syncproto.ErrShort):
+		e.count(CountHdrOps)
+	case errors.Is(err, syncproto.ErrVersion):
+		e.count(CountBadVer)
+	case errors.Is(err, syncproto.ErrAction):
+		e.count(CountBadAct)
+	default:
+		e.count(CountBadLen)
+	}
+}
+
+// linuxRegion finds the Linux region and reads its first message.
+func (e *Engine) linuxRegion(rd *syncproto.Reader, x *rx) {
+	for reg, ok := rd.Next(); ok; reg, ok = rd.Next() {
+		if reg.Action != syncproto.ActLinux || reg.Skip || reg.Whole() == 0 {
+			continue
+		}
+		if syncproto.ParseFrameInfo(reg.Message(0), &e.scratch.info) == nil {
+			x.info, x.extra = &e.scratch.info, reg
+		}
+		return
+	}
+}
+
+// clashed: another machine has our hostid. What it says about states named by
+// us cannot be told from what we said.
+func (e *Engine) clashed(now int64, from netip.Addr) {
+	e.reason(ReasonHostidClash)
+	if e.peers.clash != from {
+		e.log("hostid clash, set the word hostid random on one of the two", "peer", from)
+	}
+	e.peers.clash, e.peers.at = from, now
+}
+
+// region hands the messages of a region to their handler.
+func (e *Engine) region(x *rx, reg *syncproto.Region) {
+	if int(reg.Action) < len(e.Stats.In) {
+		e.Stats.In[reg.Action] += uint64(reg.Whole())
+	}
+	n := reg.Whole()
+	switch reg.Action {
+	case syncproto.ActClr:
+		n = min(n, maxClr)
+	case syncproto.ActBus:
+		n = min(n, 1) // the first message only, as pf
+	case syncproto.ActLinux, syncproto.ActTDB:
+		return
+	}
+	for i := range n {
+		e.message(x, reg, reg.Message(i))
+	}
+}
+
+func (e *Engine) message(x *rx, reg *syncproto.Region, b []byte) {
+	switch reg.Action {
+	case syncproto.ActIns, syncproto.ActUpd:
+		e.inState(x, reg, b)
+	case syncproto.ActUpdC:
+		e.inUpdC(x, reg, b)
+	case syncproto.ActDel:
+		if syncproto.ParseState(b, reg.Format, &e.scratch.wire) == nil {
+			e.inDelete(x, pfstate.ID{ID: e.scratch.wire.ID, CreatorID: e.scratch.wire.CreatorID})
+		}
+	case syncproto.ActDelC, syncproto.ActInsAck, syncproto.ActUpdReq:
+		var id syncproto.ID
+		if syncproto.ParseID(b, &id) == nil {
+			e.inID(x, reg.Action, pfstate.ID(id))
+		}
+	case syncproto.ActClr:
+		var m syncproto.Clr
+		if syncproto.ParseClr(b, &m) == nil {
+			e.inClr(x, &m)
+		}
+	case syncproto.ActBus:
+		var m syncproto.Bus
+		if syncproto.ParseBus(b, &m) == nil {
+			e.inBus(x, &m)
+		}
+	}
+}
+
+func (e *Engine) inID(x *rx, a syncproto.Action, id pfstate.ID) {
+	switch a {
+	case syncproto.ActDelC:
+		e.inDelete(x, id)
+	case syncproto.ActInsAck:
+		e.serveAck(x.peer, id)
+	case syncproto.ActUpdReq:
+		e.inRequest(x, id)
+	}
+}
+
+// inBus also finds a BSD with our hostid.
+func (e *Engine) inBus(x *rx, m *syncproto.Bus) {
+	if m.CreatorID == e.cfg.HostID {
+		e.clashed(x.now, x.peer.Addr)
+		return
+	}
+	e.bulkStatus(x.now, x.peer, m)
+}
+
+// inState takes INS and UPD.
+func (e *Engine) inState(x *rx, reg *syncproto.Region, b []byte) {
+	w := &e.scratch.wire
+	if syncproto.ParseState(b, reg.Format, w) != nil {
+		return
+	}
+	check := w.CheckUpd(reg.Format)
+	if reg.Action == syncproto.ActIns {
+		check = w.CheckIns(reg.Format)
+	}
+	if check != nil {
+		e.count(CountBadVal)
+		return
+	}
+	x.peer.Format = reg.Format
+	if e.peers.clash.IsValid() && x.peer.Addr == e.peers.clash {
+		return
+	}
+	e.bulkRecord(x.now, x.peer)
+	m := &e.scratch.record
+	if reason, ok := e.fromWire(x, reg.Format, w, m); !ok {
+		e.reason(reason)
+		if reg.Action == syncproto.ActUpd {
+			e.count(CountBadState)
+		}
+		return
+	}
+	e.record(x, m)
+}
+
+// record takes a checked record: the state is known by name, by tuple, or new.
+func (e *Engine) record(x *rx, m *record) {
+	if r, side, ok := e.tab.ByName(m.name); ok {
+		s := e.tab.At(r)
+		switch {
+		case s.Has(pfstate.FlagDead):
+			e.reason(ReasonDeleteLate)
+		case side == pfstate.SideAlias:
+			e.updateAlias(x, r, m)
+		case !e.sameEnds(s, m):
+			e.replace(x, r, m)
+		default:
+			e.updateKnown(x, r, m)
+		}
+		return
+	}
+	if x.late && e.graves.has(m.name, x.index, x.info.Frame) {
+		e.reason(ReasonDeleteLate)
+		return
+	}
+	if r := e.match(m); r != 0 {
+		e.meet(x, r, m)
+		return
+	}
+	e.insert(x, m)
+}
+
+// inUpdC takes a compressed update.
+func (e *Engine) inUpdC(x *rx, reg *syncproto.Region, b []byte) {
+	u := &e.scratch.updc
+	if syncproto.ParseUpdC(b, u) != nil {
+		return
+	}
+	if u.Check(reg.Format) != nil {
+		e.count(CountBadVal)
+		return
+	}
+	id := pfstate.ID{ID: u.ID, CreatorID: u.CreatorID}
+	r, side, ok := e.tab.ByName(id)
+	if !ok {
+		if id.IsZero() || x.late && e.graves.has(id, x.index, x.info.Frame) {
+			return
+		}
+		e.request(x.now, id)
+		return
+	}
+	s := e.tab.At(r)
+	if s.Has(pfstate.FlagDead) {
+		return
+	}
+	m := &e.scratch.record
+	e.fromUpdC(x, u, s, m)
+	if side == pfstate.SideAlias {
+		e.updateAlias(x, r, m)
+		return
+	}
+	e.updateKnown(x, r, m)
+}
+
+// inRequest takes an UPD_REQ.
+func (e *Engine) inRequest(x *rx, id pfstate.ID) {
+	if id == (pfstate.ID{}) {
+		e.serveRequest(x.now, x.peer)
+		return
+	}
+	r, _, ok := e.tab.ByName(id)
+	if !ok || e.tab.At(r).Has(pfstate.FlagDead) {
+		e.count(CountBadState)
+		return
+	}
+	e.push(x.now, r)
+}
+
+// inDelete takes DEL and DEL_C.
+func (e *Engine) inDelete(x *rx, id pfstate.ID) {
+	if x.info != nil {
+		e.graves.put(id, x.index, x.info.Frame)
+	}
+	r, side, ok := e.tab.ByName(id)
+	if !ok {
+		e.count(CountBadState) // normal: both ends expire the same state
+		return
+	}
+	s := e.tab.At(r)
+	killed := e.extraFlag(x, id, syncproto.TLVKilled)
+	switch {
+	case s.Has(pfstate.FlagDead):
+		if s.Queue == qDel {
+			e.dropDead(r) // our own delete is no news any more
+		}
+	case side == pfstate.SideAlias:
+		e.tab.ClearName(r, side)
+	case !s.Name(pfstate.SideIn).IsZero() && !s.Name(pfstate.SideOut).IsZero():
+		e.tab.ClearName(r, side) // the state goes with its last name
+	case !killed && s.Has(pfstate.FlagCarried) && e.aheadOfPeer(s):
+		e.reason(ReasonDelRefused)
+		e.push(x.now, r)
+	default:
+		e.erase(r, killed)
+	}
+}
+
+// aheadOfPeer reports whether our kernel has told us of life that the peer has
+// not been told yet.
+func (e *Engine) aheadOfPeer(s *pfstate.State) bool {
+	return s.Queue == qIns || s.Queue == qUpd || s.Queue == qUpdC
+}
+
+// inClr takes a CLR: the states of a creator go, but those whose traffic
+// passes here are announced again (design section 6).
+func (e *Engine) inClr(x *rx, m *syncproto.Clr) {
+	if m.CreatorID == 0 {
+		return
+	}
+	all := m.IfName == syncproto.Name{}
+	for r := pfstate.Ref(1); r < e.tab.End(); r++ {
+		if !e.tab.InUse(r) {
+			continue
+		}
+		s := e.tab.At(r)
+		if s.MainName().CreatorID != m.CreatorID || s.Has(pfstate.FlagDead) || !all && !e.boundTo(s, m.IfName) {
+			continue
+		}
+		if s.Has(pfstate.FlagCarried) {
+			e.push(x.now, r)
+		} else {
+			e.erase(r, true)
+		}
+	}
+}
+
+// boundTo reports whether a pf made the state on this interface. A Linux state
+// is bound to none.
+func (e *Engine) boundTo(s *pfstate.State, name syncproto.Name) bool {
+	ext := e.tab.Extra(s)
+	return ext != nil && ext.Foreign.Set && ext.Foreign.IfName == name
+}
+
+// graves remember the names deleted last, and by which frame, so that an
+// insert that a later delete has overtaken makes no state.
+type graves struct {
+	of [graveCount]grave
+}
+
+type grave struct {
+	id    pfstate.ID
+	frame uint32
+	peer  uint8
+}
+
+const graveCount = 1 << 12
+
+func (g *graves) slot(id pfstate.ID) *grave {
+	return &g.of[(uint32(id.ID)^id.CreatorID)%graveCount]
+}
+
+func (g *graves) put(id pfstate.ID, peer uint8, frame uint32) {
+	*g.slot(id) = grave{id, frame, peer}
+}
+
+// has reports whether the peer deleted id in a later frame than this.
+func (g *graves) has(id pfstate.ID, peer uint8, frame uint32) bool {
+	s := g.slot(id)
+	return s.id == id && s.peer == peer && int32(s.frame-frame) > 0
+}
