@@ -81,9 +81,8 @@ const (
 	FlagAnnounced                  // has been sent, or came from a peer
 	FlagRefused                    // the kernel did not take it
 	FlagNoSync                     // matches a nosync filter
-	FlagDirty                      // changed while an operation was under way
+	FlagRetried                    // the create found the tuple taken, and was tried again
 	FlagLiveness                   // queued only to tell that it lives
-	FlagAskAck                     // ask for INS_ACK when sent
 )
 
 // State is one tracked connection, pf's and the kernel's view in one. It is

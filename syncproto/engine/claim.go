@@ -265,7 +265,7 @@ func (e *Engine) sweepTick() {
 		quiet := s.LastLocal < d.swept && s.LastOp < d.swept
 		switch {
 		case s.Has(pfstate.FlagRefused):
-			s.Tries = 0
+			s.Flags &^= pfstate.FlagRetried
 			e.wantOp(d.sweep, pfstate.OpCreate)
 		case s.Has(pfstate.FlagInKernel) && s.Seen != d.gen && quiet:
 			e.wantOp(d.sweep, pfstate.OpGet)

@@ -154,10 +154,22 @@ func (e *Engine) mtu() int {
 	return max(m, minMTU)
 }
 
-// Deadline says when Tick, and then NextFrame, are due.
+// Deadline says when Tick, and then NextFrame, are due. It may lie in the past.
 func (e *Engine) Deadline() int64 {
-	d := min(e.due, e.bulk.timer, e.serve.deadline(e), e.heartbeatAt(), e.peers.deadline(), e.claim.deadline(), e.repair.deadline())
-	return d
+	d := min(e.bulk.timer, e.peers.deadline(), e.claim.deadline())
+	if e.dump.sweep != 0 || e.repair.sweep != 0 {
+		return 0
+	}
+	if e.cfg.Sync && !e.link.Up {
+		return d // nothing can leave
+	}
+	if e.bulk.ask {
+		return 0
+	}
+	if e.queued() {
+		d = min(d, e.due)
+	}
+	return min(d, e.serve.deadline(e), e.heartbeatAt(), e.repair.deadline())
 }
 
 // Tick lets time pass.

@@ -20,9 +20,9 @@ func (e *Engine) updateAlias(x *rx, r pfstate.Ref, m *record) {
 // updateKnown takes a record about a state that is known by name.
 func (e *Engine) updateKnown(x *rx, r pfstate.Ref, m *record) {
 	s := e.tab.At(r)
-	if s.Tries > 0 && !s.Has(pfstate.FlagInKernel) {
-		e.reason(ReasonRevived)
+	if s.Tries > 0 {
 		s.Tries = 0
+		e.reason(ReasonRevived)
 	}
 	if e.merge(x.now, r, m) > 0 {
 		e.count(CountStale)

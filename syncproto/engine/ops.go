@@ -110,13 +110,11 @@ func (e *Engine) doneDead(r pfstate.Ref, s *pfstate.State, _ *pfstate.Result) {
 }
 
 func (e *Engine) doneCreate(now int64, r pfstate.Ref, res *pfstate.Result) {
-	s := e.tab.At(r)
 	switch res.Code {
 	case pfstate.ResultOK:
 		e.inKernel(now, r)
 	case pfstate.ResultExists:
 		e.reason(ReasonKernelExists)
-		s.Tries++
 		e.wantOp(r, pfstate.OpGet)
 	default:
 		e.refused(r, res.Code)
@@ -127,8 +125,7 @@ func (e *Engine) doneCreate(now int64, r pfstate.Ref, res *pfstate.Result) {
 func (e *Engine) inKernel(now int64, r pfstate.Ref) {
 	s := e.tab.At(r)
 	s.Flags |= pfstate.FlagInKernel
-	s.Flags &^= pfstate.FlagRefused
-	s.Tries = 0
+	s.Flags &^= pfstate.FlagRefused | pfstate.FlagRetried
 	if s.Has(pfstate.FlagAckWanted) {
 		s.Flags &^= pfstate.FlagAckWanted
 		e.ack(now, r)
@@ -186,11 +183,12 @@ func (e *Engine) doneGet(now int64, r pfstate.Ref, res *pfstate.Result) {
 	case s.Has(pfstate.FlagInKernel):
 		// Gone. If it was not killed before our eyes, it was if it had time left.
 		e.gone(now, r, s.Has(pfstate.FlagKilled) || s.KernExpire > now+refreshSlack)
-	case s.Tries > 1:
+	case s.Has(pfstate.FlagRetried):
 		e.reason(ReasonCollision) // the reply tuple is another connection's
 		s.Flags |= pfstate.FlagRefused
 		s.Flags &^= pfstate.FlagAckWanted
 	default:
+		s.Flags |= pfstate.FlagRetried
 		e.wantOp(r, pfstate.OpCreate) // it was there, and went
 	}
 }

@@ -238,9 +238,8 @@ func (e *Engine) setCarried(s *pfstate.State, on bool) {
 
 // ring is a bounded FIFO of names, without duplicates of the last one.
 type ring struct {
-	ids    []named
-	head   int
-	killed bool
+	ids  []named
+	head int
 }
 
 type named struct {

@@ -69,7 +69,6 @@ func (e *Engine) Remote(now int64, from netip.Addr, frame []byte) {
 	if err := rd.Err(); err != nil {
 		e.badFrame(err)
 	}
-	e.answers(&x)
 }
 
 // badFrame counts why a frame, or the rest of one, was dropped.

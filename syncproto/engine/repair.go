@@ -38,11 +38,12 @@ type repair struct {
 	gaps    int      // peers with gaps
 	next    int64    // when a gap is to be asked for, never if none
 
-	pending   bool // a sweep waits until nothing is missing
-	since     int64
-	sweep     pfstate.Ref // its cursor, 0 none
-	sweepGen  int64
-	wantNow   bool // a control message is due
+	wantNow bool // a control message is due
+
+	pending  bool // a sweep waits until nothing is missing
+	since    int64
+	sweep    pfstate.Ref // its cursor, 0 none
+	sweepGen int64
 }
 
 type answer struct {
@@ -75,9 +76,6 @@ func (p *repair) sent(no uint32) {
 func (p *repair) doubt() bool { return p.gaps > 0 || p.pending || p.sweep != 0 }
 
 func (p *repair) deadline() int64 {
-	if p.sweep != 0 {
-		return 0
-	}
 	if p.gaps == 0 {
 		return never
 	}
