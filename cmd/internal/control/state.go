@@ -115,4 +115,11 @@ func (s *State) Tuples() (orig, reply [2]Endpoint) {
 	return [2]Endpoint{w.end(0), w.end(1)}, [2]Endpoint{k.end(1), k.end(0)}
 }
 
+// ICMPID returns the id of an ICMP query, which pf keeps as the port of the
+// side that asks.
+func (s *State) ICMPID() uint16 {
+	orig, _ := s.Tuples()
+	return orig[0].Port
+}
+
 func (k *Key) end(i int) Endpoint { return Endpoint{k.Addr[i], k.Port[i]} }

@@ -82,7 +82,11 @@ type WordError struct {
 }
 
 func (e *WordError) Error() string {
-	if e.Word == "syncpeer" && errors.Is(e.Err, errAddress) {
+	var missing *argumentError
+	switch {
+	case errors.As(e.Err, &missing):
+		return missing.Error()
+	case errors.Is(e.Err, errAddress):
 		return "error in parsing address string: " + e.Arg + ": " + e.Err.Error()
 	}
 	if e.Arg == "" {

@@ -1,0 +1,96 @@
+package cli
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/pfsync/pfsync/cmd/internal/control"
+	"github.com/pfsync/pfsync/syncproto"
+)
+
+// pcapPrinter writes frames to a capture file, whole packets of link type 101
+// (raw IP), every one at once: who watches the file sees them.
+func (a *app) pcapPrinter(path string) (print func(*control.Record) error, finish func() error, err error) {
+	var w io.Writer = a.out
+	finish = func() error { return nil }
+	flush := a.out.Flush
+	if path != "-" {
+		f, err := os.Create(path)
+		if err != nil {
+			return nil, nil, err
+		}
+		w, finish, flush = f, f.Close, finish
+	} else if isTerminal(a.out.dst) {
+		return nil, nil, usage("--write -: a capture is nothing for a terminal")
+	}
+	if _, err := w.Write(pcapHeader()); err != nil {
+		return nil, nil, err
+	}
+	return func(r *control.Record) error {
+		if _, err := w.Write(pcapRecord(r)); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		return flush()
+	}, finish, nil
+}
+
+// linkRaw is LINKTYPE_RAW, pcap-linktype(7).
+const linkRaw = 101
+
+// pcapHeader is struct pcap_file_header with times in microseconds.
+func pcapHeader() []byte {
+	le := binary.LittleEndian
+	b := le.AppendUint32(nil, 0xa1b2c3d4)
+	b = le.AppendUint16(b, 2) // version 2.4
+	b = le.AppendUint16(b, 4)
+	b = le.AppendUint32(b, 0) // time zone, accuracy: never used
+	b = le.AppendUint32(b, 0)
+	b = le.AppendUint32(b, 65535) // snap length
+	return le.AppendUint32(b, linkRaw)
+}
+
+func pcapRecord(r *control.Record) []byte {
+	packet := packetOf(r)
+	le := binary.LittleEndian
+	b := le.AppendUint32(nil, uint32(r.Time.Unix()))
+	b = le.AppendUint32(b, uint32(r.Time.Nanosecond()/1000))
+	b = le.AppendUint32(b, uint32(len(packet)))
+	b = le.AppendUint32(b, uint32(len(packet)))
+	return append(b, packet...)
+}
+
+// packetOf puts the IP header back in front of a frame.
+func packetOf(r *control.Record) []byte {
+	be := binary.BigEndian
+	if !r.Src.Is4() {
+		b := be.AppendUint32(nil, 6<<28|uint32(r.TOS)<<20)
+		b = be.AppendUint16(b, uint16(len(r.Data)))
+		b = append(b, syncproto.Protocol, r.TTL)
+		src, dst := r.Src.As16(), r.Dst.As16()
+		b = append(append(b, src[:]...), dst[:]...)
+		return append(b, r.Data...)
+	}
+	b := []byte{4<<4 | 5, r.TOS}
+	b = be.AppendUint16(b, uint16(20+len(r.Data)))
+	b = be.AppendUint16(b, r.IPID)
+	b = be.AppendUint16(b, map[bool]uint16{true: 0x4000}[r.DF])
+	b = append(b, r.TTL, syncproto.Protocol, 0, 0)
+	src, dst := r.Src.As4(), r.Dst.As4()
+	b = append(append(b, src[:]...), dst[:]...)
+	be.PutUint16(b[10:], checksum(b))
+	return append(b, r.Data...)
+}
+
+// checksum is RFC 1071 over a header of even length.
+func checksum(b []byte) uint16 {
+	var sum uint32
+	for i := 0; i < len(b); i += 2 {
+		sum += uint32(binary.BigEndian.Uint16(b[i:]))
+	}
+	for sum > 0xffff {
+		sum = sum>>16 + sum&0xffff
+	}
+	return ^uint16(sum)
+}
