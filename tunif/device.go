@@ -139,7 +139,7 @@ func (d *Device) opError(op string, err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, os.ErrClosed), errors.Is(err, unix.EBADF):
+	case errors.Is(err, os.ErrClosed):
 		err = os.ErrClosed
 	case errors.Is(err, unix.EIO):
 		err = ErrDown

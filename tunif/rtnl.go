@@ -13,8 +13,9 @@ import (
 // rtnl changes interfaces through a route netlink socket, which stays in the
 // namespace it was opened in: /proc/sys and /sys do not.
 type rtnl struct {
-	mu   sync.Mutex // one request at a time
-	conn *netlink.Conn
+	mu     sync.Mutex // one request at a time; guards closed
+	conn   *netlink.Conn
+	closed bool
 }
 
 func dialRtnl() (*rtnl, error) {
@@ -25,7 +26,12 @@ func dialRtnl() (*rtnl, error) {
 	return &rtnl{conn: conn}, nil
 }
 
-func (r *rtnl) close() { r.conn.Close() }
+func (r *rtnl) close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closed = true
+	r.conn.Close()
+}
 
 // addrGenNone is IN6_ADDR_GEN_MODE_NONE: no link-local address.
 const addrGenNone = 1
@@ -90,6 +96,9 @@ func (r *rtnl) setLink(index int, flags, mask uint32, attrs func(*netlink.Attrib
 	binary.NativeEndian.PutUint32(msg[12:], mask)
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.closed {
+		return os.ErrClosed
+	}
 	_, err = r.conn.Execute(netlink.Message{
 		Header: netlink.Header{Type: unix.RTM_NEWLINK, Flags: netlink.Request | netlink.Acknowledge},
 		Data:   append(msg, b...),
