@@ -313,6 +313,7 @@ func (e *Engine) fillBulk(now int64, f *frame) {
 	v := &e.serve
 	v.lastFrame = now
 	bus := syncproto.Bus{CreatorID: e.cfg.HostID, Status: syncproto.BusStart}
+	started := v.start
 	if v.start {
 		v.start = !f.w.AddBus(&bus)
 		e.out(syncproto.ActBus)
@@ -332,6 +333,9 @@ func (e *Engine) fillBulk(now int64, f *frame) {
 		if ask {
 			v.mark(e.tab.At(r).MainName())
 		}
+	}
+	if started {
+		return // of two BUS in a region a receiver reads the first
 	}
 	bus.Status, bus.EndTime = syncproto.BusEnd, seconds(now-v.asked)
 	if f.w.AddBus(&bus) {

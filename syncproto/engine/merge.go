@@ -42,6 +42,10 @@ func (e *Engine) updateKnown(x *rx, r pfstate.Ref, m *record) {
 // many halves of the record were stale.
 func (e *Engine) merge(now int64, r pfstate.Ref, m *record) (stale int) {
 	s := e.tab.At(r)
+	if m.linux && !m.carried && s.Has(pfstate.FlagCarried) {
+		s.LastPeer = now
+		return 0 // hearsay: what passes here is newer
+	}
 	was := *s
 	srcOld, dstOld := staleHalf(s.Proto, &s.Src, &m.src, true), staleHalf(s.Proto, &s.Dst, &m.dst, false)
 	switch {
@@ -155,21 +159,43 @@ func (e *Engine) meet(x *rx, r pfstate.Ref, m *record) {
 		e.reason(ReasonLater)
 	case !m.linux && s.Name(m.side).IsZero() && !s.MainName().IsZero():
 		e.pair(x, r, m)
+	case m.linux && m.reply != s.Reply:
+		e.otherNAT(x, r, m)
 	default:
 		e.alias(x, r, m)
 	}
 }
 
+// nameLike is the name of s that the record's would take the place of. A pf
+// has one for each side.
+func nameLike(s *pfstate.State, m *record) pfstate.ID {
+	if m.linux {
+		return s.MainName()
+	}
+	return s.Name(m.side)
+}
+
+// otherNAT: two connections of one original tuple, translated differently, can
+// only have followed each other. Who carries one knows which is the later.
+func (e *Engine) otherNAT(x *rx, r pfstate.Ref, m *record) {
+	if m.carried && !e.tab.At(r).Has(pfstate.FlagCarried) {
+		e.replace(x, r, m)
+		return
+	}
+	e.reason(ReasonCollision)
+	e.push(x.now, r)
+}
+
 // supersedes: a creator gives rising ids and never has two states of one
 // tuple, so its higher one is a later connection.
 func (e *Engine) supersedes(s *pfstate.State, m *record) bool {
-	n := s.Name(m.side)
+	n := nameLike(s, m)
 	return n.CreatorID == m.name.CreatorID && m.name.ID > n.ID
 }
 
 // outdated: its lower one is an earlier connection.
 func (e *Engine) outdated(s *pfstate.State, m *record) bool {
-	n := s.Name(m.side)
+	n := nameLike(s, m)
 	return n.CreatorID == m.name.CreatorID && m.name.ID < n.ID
 }
 

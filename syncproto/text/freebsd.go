@@ -102,7 +102,8 @@ func appendMessageFreeBSD(b []byte, a syncproto.Action, f syncproto.Format, msg 
 // appendStateFreeBSD prints a state without a newline at either end.
 func appendStateFreeBSD(b []byte, f syncproto.Format, m *syncproto.State, verbose int) []byte {
 	v := newView(f, m)
-	b = fmt.Appendf(b, "\t%s proto %d ", m.IfName, m.Proto)
+	b = appendVis(append(b, '\t'), m.IfName.String()) // FreeBSD does not escape, but a name may hold anything
+	b = fmt.Appendf(b, " proto %d ", m.Proto)
 	b = v.append(b, hostFreeBSD)
 	b = v.appendLevels(append(b, "   "...), m.Proto)
 	if verbose > 1 {

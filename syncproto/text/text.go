@@ -82,7 +82,7 @@ func appendMessage(b []byte, a syncproto.Action, f syncproto.Format, msg []byte)
 		_ = syncproto.ParseClr(msg, &m)
 		b = fmt.Appendf(b, "creatorid: %08x", m.CreatorID)
 		if m.IfName[0] != 0 {
-			b = fmt.Appendf(b, " interface: %s", m.IfName)
+			b = appendVis(append(b, " interface: "...), m.IfName.String())
 		}
 	case syncproto.ActUpdC:
 		var m syncproto.UpdC
