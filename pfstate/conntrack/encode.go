@@ -16,6 +16,9 @@ const maxMessage = 1024
 // kernel's own view of the wire and stays.
 const flagsTCP = pfstate.TCPFlagWScale | pfstate.TCPFlagSackPerm | pfstate.TCPFlagCloseInit | pfstate.TCPFlagLiberal
 
+// The requests ask for no acknowledgement: the kernel answers a create, update
+// or delete only if it refuses it, unless requestAck is called on it.
+
 // AppendCreate appends a request to make the entry f. An entry that exists, or
 // whose reply tuple is taken, is refused with EEXIST. f.Orig and f.Reply have to
 // be given, and f.Timeout, for without one the kernel refuses.
@@ -26,7 +29,7 @@ func AppendCreate(b []byte, seq uint32, f *pfstate.Flow) ([]byte, error) {
 	if f.Reply.Src == (pfstate.Addr{}) && f.Reply.Dst == (pfstate.Addr{}) {
 		return b, ErrNoReply
 	}
-	b, at := putMessage(b, msgNew, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK, seq, f.AF)
+	b, at := putMessage(b, msgNew, unix.NLM_F_CREATE|unix.NLM_F_EXCL, seq, f.AF)
 	orig, reply, zone := splitZone(f.Zone)
 	plain := f.Orig.Inverse(f.Proto)
 	b = putTuple(b, ctaTupleOrig, f, &f.Orig, orig)
@@ -51,7 +54,7 @@ func AppendUpdate(b []byte, seq uint32, f *pfstate.Flow, g Guard) ([]byte, error
 	if err := checkFlow(f); err != nil {
 		return b, err
 	}
-	b, at := putMessage(b, msgNew, unix.NLM_F_ACK, seq, f.AF)
+	b, at := putMessage(b, msgNew, 0, seq, f.AF)
 	b = putLookup(b, f, g)
 	if f.Has&pfstate.HasTimeout != 0 {
 		b = put32(b, ctaTimeout, f.Timeout)
@@ -69,7 +72,7 @@ func AppendDelete(b []byte, seq uint32, f *pfstate.Flow, g Guard) ([]byte, error
 	if err := checkFlow(f); err != nil {
 		return b, err
 	}
-	b, at := putMessage(b, msgDelete, unix.NLM_F_ACK, seq, f.AF)
+	b, at := putMessage(b, msgDelete, 0, seq, f.AF)
 	b = putLookup(b, f, g)
 	if f.CtID != 0 {
 		b = put32(b, ctaID, f.CtID)
@@ -78,7 +81,7 @@ func AppendDelete(b []byte, seq uint32, f *pfstate.Flow, g Guard) ([]byte, error
 }
 
 // AppendGet appends a request for the entry f. The answer is the entry or an
-// error, and no acknowledgement.
+// error.
 func AppendGet(b []byte, seq uint32, f *pfstate.Flow, g Guard) ([]byte, error) {
 	if err := checkFlow(f); err != nil {
 		return b, err
@@ -126,6 +129,13 @@ func putMessage(b []byte, typ, flags uint16, seq uint32, af uint8) (_ []byte, at
 	b = binary.NativeEndian.AppendUint32(b, seq)
 	b = binary.NativeEndian.AppendUint32(b, 0) // the kernel knows our port id
 	return append(b, af, unix.NFNETLINK_V0, 0, 0), at
+}
+
+// requestAck makes the message at b be answered in any case.
+func requestAck(b []byte) {
+	const at = 6 // of nlmsg_flags
+	flags := binary.NativeEndian.Uint16(b[at:])
+	binary.NativeEndian.PutUint16(b[at:], flags|unix.NLM_F_ACK)
 }
 
 func closeMessage(b []byte, at int) []byte {

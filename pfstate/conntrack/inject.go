@@ -43,7 +43,9 @@ type Injector struct {
 	id    [maxBatch]uint32 // CTA_ID found by the look round
 	sent  [maxBatch]uint16 // message → operation
 	open  [maxBatch]bool   // message not answered yet
+	quiet [maxBatch]bool   // message that is answered only if refused
 	count int              // messages sent
+	last  int              // where the last one begins in buf
 	base  uint32           // sequence number of the first
 	seq   uint32           // last one used
 	solo  answer           // of a single request

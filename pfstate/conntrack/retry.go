@@ -130,8 +130,8 @@ func (i *Injector) single(b []byte, err error) error {
 		i.solo.errno = unix.EINVAL
 		return nil
 	}
-	i.buf = b
-	i.add(0)
+	h, _, _, _ := nextMessage(b)
+	i.add(0, b, h.typ != msgGet)
 	return i.exchange(stepDone, nil, nil)
 }
 

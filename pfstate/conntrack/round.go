@@ -58,17 +58,19 @@ func (i *Injector) put(s step, k int, op *pfstate.Op, r *pfstate.Result) {
 		r.Code, r.Errno = pfstate.ResultInvalid, unix.EINVAL
 		return
 	}
-	i.buf = b
-	i.add(k)
+	i.add(k, b, s == stepMain && op.Kind != pfstate.OpGet)
 	if s != stepWhy {
 		r.Code, r.Errno = pfstate.ResultError, unix.ENOBUFS
 	}
 }
 
-// add notes that the message just appended is of operation k.
-func (i *Injector) add(k int) {
+// add takes over the buffer with the message of operation k appended.
+func (i *Injector) add(k int, b []byte, quiet bool) {
+	i.last = len(i.buf)
+	i.buf = b
 	i.sent[i.count] = uint16(k)
 	i.open[i.count] = true
+	i.quiet[i.count] = quiet
 	i.count++
 	i.seq++
 }
@@ -96,12 +98,19 @@ func (i *Injector) appendRequest(s step, k int, op *pfstate.Op) ([]byte, error) 
 	return i.buf, unix.EINVAL
 }
 
-// exchange sends the datagram and takes the answers to its messages. They are
-// all there when the send returns; what is missing then was dropped for want of
-// memory.
+// exchange sends the datagram and takes the answers to its messages.
+//
+// The kernel works off the messages in order, within the send. It answers what
+// it refuses and what asks for something; of the rest only the last is made to
+// be answered, which halves the cost of a create. So when the last answer is
+// there, what has none was done, unless the kernel had no room for an answer,
+// which it tells (ENOBUFS).
 func (i *Injector) exchange(s step, ops []pfstate.Op, res []pfstate.Result) error {
 	if i.count == 0 {
 		return nil
+	}
+	if i.quiet[i.count-1] {
+		requestAck(i.buf[i.last:])
 	}
 	i.sends.Add(1)
 	if err := unix.Send(i.fd, i.buf, 0); err != nil {
@@ -111,48 +120,76 @@ func (i *Injector) exchange(s step, ops []pfstate.Op, res []pfstate.Result) erro
 		}
 		return opError("send requests", err)
 	}
-	for left := i.count; left > 0; {
-		n, err := i.recv.recv(i.fd, left, unix.MSG_DONTWAIT)
+	complete, err := i.answers(s, ops, res)
+	if err == nil {
+		i.unanswered(s, complete, ops, res)
+	}
+	return err
+}
+
+// answers reads until the last message is answered or nothing is left to read.
+// complete says that no answer was lost.
+func (i *Injector) answers(s step, ops []pfstate.Op, res []pfstate.Result) (complete bool, err error) {
+	complete = true
+	for i.open[i.count-1] {
+		n, err := i.recv.recv(i.fd, answerSlots, unix.MSG_DONTWAIT)
 		switch err {
 		case nil:
 		case unix.ENOBUFS:
-			continue
+			complete = false
 		case unix.EAGAIN:
-			i.lost.Add(uint64(left))
-			return nil
+			return false, nil
 		default:
-			return opError("read answers", err)
+			return false, opError("read answers", err)
 		}
 		for d := range n {
-			left -= i.take(s, d, ops, res)
+			i.take(s, d, ops, res)
 		}
 	}
-	return nil
+	return complete, nil
 }
 
-// take goes through a datagram and tells how many requests it answers.
-func (i *Injector) take(s step, d int, ops []pfstate.Op, res []pfstate.Result) (answered int) {
+// unanswered settles the messages without an answer.
+func (i *Injector) unanswered(s step, complete bool, ops []pfstate.Op, res []pfstate.Result) {
+	for m := range i.count {
+		switch {
+		case !i.open[m]:
+		case complete && i.quiet[m]:
+			i.solo.found, i.solo.errno = false, 0
+			i.settleMessage(s, m, ops, res)
+		default:
+			i.lost.Add(1)
+		}
+	}
+}
+
+// take goes through a datagram.
+func (i *Injector) take(s step, d int, ops []pfstate.Op, res []pfstate.Result) {
 	b, whole, kernel := i.recv.datagram(d)
 	if !whole || !kernel {
 		i.unmatched.Add(1)
-		return 0
+		return
 	}
 	for len(b) > 0 {
 		h, body, rest, err := nextMessage(b)
 		m := int(h.seq - i.base)
 		if err != nil || h.portid != i.portID || m < 0 || m >= i.count || !i.open[m] {
 			i.unmatched.Add(1)
-			return answered
+			return
 		}
-		i.open[m] = false
-		answered++
 		i.parseAnswer(&h, body)
-		if k := int(i.sent[m]); k < len(ops) {
-			i.settle(s, k, &ops[k], &res[k])
-		}
+		i.settleMessage(s, m, ops, res)
 		b = rest
 	}
-	return answered
+}
+
+// settleMessage applies the answer in i.solo to the operation of message m;
+// that of a single request stays there.
+func (i *Injector) settleMessage(s step, m int, ops []pfstate.Op, res []pfstate.Result) {
+	i.open[m] = false
+	if k := int(i.sent[m]); k < len(ops) {
+		i.settle(s, k, &ops[k], &res[k])
+	}
 }
 
 // parseAnswer decodes an answer into i.solo.
