@@ -173,6 +173,9 @@ func FuzzParseFlow(f *testing.F) {
 	for _, tc := range codecCases() {
 		f.Add(create(f, &tc.flow)[nlHdrLen:])
 	}
+	for _, r := range readRecorded(f) {
+		f.Add(r.msg[nlHdrLen:])
+	}
 	f.Fuzz(func(t *testing.T, in []byte) {
 		before := pfstate.Flow{Mark: 1, CtID: 2}
 		got := before

@@ -65,7 +65,7 @@ func NewInjector() (*Injector, error) {
 	s, err := openSocket(0, 0, func(fd int) error {
 		forceSndBuf(fd, injectSndBuf)
 		got, _ := forceRcvBuf(fd, injectRcvBuf)
-		i.batch = max(1, min(maxBatch, got/answerCost))
+		i.batch = batchFor(got)
 		// Without it every refusal carries the whole request back.
 		return opError("NETLINK_CAP_ACK", unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_CAP_ACK, 1))
 	})
@@ -79,6 +79,9 @@ func NewInjector() (*Injector, error) {
 	}
 	return i, nil
 }
+
+// batchFor is the number of requests whose answers fit a receive buffer.
+func batchFor(rcvBuf int) int { return max(1, min(maxBatch, rcvBuf/answerCost)) }
 
 // PortID is the netlink port id of the socket: what the events of its doings
 // carry.
