@@ -5,6 +5,11 @@ go 1.26.0
 require golang.org/x/sys v0.49.0
 
 require (
+	github.com/gopacket/gopacket v1.7.7 // indirect
+	golang.org/x/tools v0.26.0 // indirect
+)
+
+require (
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
 	github.com/rogpeppe/go-internal v1.14.1
 	github.com/spf13/cobra v1.10.1

@@ -20,19 +20,20 @@ func keyOf(f *pfstate.Flow) entryKey { return entryKey{f.Orig, f.Zone[0], f.AF, 
 // the entries found in the kernel have no names yet, for a peer may know them
 // under one (design section 5, claim).
 type claim struct {
-	active  bool                  // names are still waited for
-	dumped  bool                  // the first dump has ended
-	waiting int                   // unclaimed states
-	tombs   map[entryKey]struct{} // unclaimed entries that ended meanwhile
-	naming  pfstate.Ref           // cursor of the walk that names the rest, 0 none
+	active  bool              // names are still waited for
+	dumped  bool              // the first dump has ended
+	waiting int               // unclaimed states
+	tombs   map[entryKey]bool // unclaimed entries that ended meanwhile; true: killed
+	naming  pfstate.Ref       // cursor of the walk that names the rest, 0 none
 }
 
-func (c *claim) init() { c.active, c.tombs = true, map[entryKey]struct{}{} }
+func (c *claim) init() { c.active, c.tombs = true, map[entryKey]bool{} }
 
-// bury notes that an unclaimed entry ended: a name for it is the name of the dead.
-func (c *claim) bury(s *pfstate.State) {
+// bury notes that an unclaimed entry ended: a name for it may be the name of
+// the dead.
+func (c *claim) bury(s *pfstate.State, killed bool) {
 	if c.active && len(c.tombs) < maxTombs {
-		c.tombs[entryKey{s.Orig, s.Zone[0], s.AF, s.Proto}] = struct{}{}
+		c.tombs[entryKey{s.Orig, s.Zone[0], s.AF, s.Proto}] = killed
 	}
 }
 
@@ -82,32 +83,59 @@ func (e *Engine) claimTick(now int64) {
 	}
 }
 
-// claimed: a peer's record names an entry that we found at start. A kernel
-// entry that was made by packets here and is behind the record belongs to a
-// later connection; one that ctnetlink wrote has only missed an update.
-func (e *Engine) claimed(now int64, r pfstate.Ref, m *record) {
-	s := e.tab.At(r)
-	s.Flags &^= pfstate.FlagUnclaimed
-	e.claim.waiting--
-	written := s.TCPFlags[0]&s.TCPFlags[1]&pfstate.TCPFlagLiberal != 0
-	behind := s.Proto == pfstate.ProtoTCP && (s.Src.State < m.src.State || s.Dst.State < m.dst.State)
-	if behind && !written {
-		e.reason(ReasonLater)
+// claimed: a peer's record names an entry that we found at start. The record
+// may be about an earlier connection of the tuple than the kernel's entry, or
+// about a later one; where the two contradict each other, the one that saw the
+// last packet is right.
+func (e *Engine) claimed(x *rx, r pfstate.Ref, m *record) {
+	now, s := x.now, e.tab.At(r)
+	ahead := s.Src.State > m.src.State || s.Dst.State > m.dst.State
+	behind := s.Src.State < m.src.State || s.Dst.State < m.dst.State
+	tcp := s.Proto == pfstate.ProtoTCP
+	switch idle := e.idle(now, s) - e.idleThere(m); {
+	case m.linux && m.carried && (tcp && ahead || m.reply != s.Reply) && idle > refreshSlack:
+		e.reason(ReasonLater) // ours is a leftover
+		e.erase(r, true)
+		e.insert(x, m)
+		return
+	case tcp && behind && (!m.carried && !writtenByUs(s) || idle < -refreshSlack):
+		e.reason(ReasonLater) // what the record names is over
 		e.deleteName(now, m.name, true)
 		e.setCarried(s, true)
 		e.nameIt(now, r)
 		return
 	}
+	s.Flags &^= pfstate.FlagUnclaimed
+	e.claim.waiting--
 	e.tab.SetName(r, m.side, m.name)
 	s.Flags |= pfstate.FlagAnnounced
 	s.Set(pfstate.FlagImported, !e.ours(m.name))
-	ahead := s.Src.State > m.src.State || s.Dst.State > m.dst.State
 	s.SentExpire = now + int64(m.expire)*second
 	e.merge(now, r, m)
-	if ahead {
-		e.setCarried(s, true)
+	if ahead { // the peer missed something, from us or from a third
 		e.localUpdate(now, r, true)
 	}
+}
+
+// writtenByUs reports whether an earlier run of ours wrote the kernel's entry:
+// packets alone do not make it liberal both ways.
+func writtenByUs(s *pfstate.State) bool {
+	return s.TCPFlags[0]&s.TCPFlags[1]&pfstate.TCPFlagLiberal != 0
+}
+
+// idle is how long ago the last packet of s passed here.
+func (e *Engine) idle(now int64, s *pfstate.State) int64 {
+	return int64(e.cfg.Timeouts.For(s.Proto, s.ProtoState, s.Status))*second - (s.KernExpire - now)
+}
+
+// idleThere is the same of a record at its sender, as far as that knew.
+func (e *Engine) idleThere(m *record) int64 {
+	var state uint8
+	if m.proto == pfstate.ProtoTCP {
+		state, _ = pfstate.TCPFromPeers(m.src.State, m.dst.State)
+	}
+	status := pfstate.StatusFromPeers(m.proto, m.src.State, m.dst.State)
+	return (int64(e.cfg.Timeouts.For(m.proto, state, status)) - int64(m.expire)) * second
 }
 
 // dump follows one dump of the kernel's table at a time.

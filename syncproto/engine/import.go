@@ -267,8 +267,9 @@ func (e *Engine) insert(x *rx, m *record) {
 		return
 	case m.expire == 0 && m.linux:
 		return // over before it came
-	case e.deadHere(x, m):
-		e.deleteName(x.now, m.name, true)
+	}
+	if dead, killed := e.deadHere(x, m); dead {
+		e.deleteName(x.now, m.name, killed)
 		return
 	}
 	r, s := e.tab.Alloc(m.af, m.proto)
@@ -283,19 +284,24 @@ func (e *Engine) insert(x *rx, m *record) {
 }
 
 // deadHere reports whether the record names an entry that our kernel had and
-// has no more: one that ended while nobody had claimed it, or while no daemon
-// ran here.
-func (e *Engine) deadHere(x *rx, m *record) bool {
+// has no more, and nobody carries: it ended while nobody had claimed it, or
+// while no daemon ran here.
+func (e *Engine) deadHere(x *rx, m *record) (dead, killed bool) {
 	if !e.claim.active {
-		return false
+		return false, false
 	}
 	f := m.flow()
-	if _, ok := e.claim.tombs[keyOf(&f)]; ok {
-		return true
+	killed, tomb := e.claim.tombs[keyOf(&f)]
+	elsewhere := !m.linux || m.carried
+	switch {
+	case killed:
+		return true, true
+	case tomb && !elsewhere:
+		return true, false
 	}
 	// Our kernel outlived our last run, it was told of all states, and the only
 	// other firewall does not carry this one: it ended here.
-	return e.cfg.KernelKept && e.claim.dumped && m.linux && !m.carried && e.peers.count(x.now) == 1
+	return e.cfg.KernelKept && e.claim.dumped && !elsewhere && e.peers.count(x.now) == 1, false
 }
 
 // take copies the contents of a record into a state: src and dst say which

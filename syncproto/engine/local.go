@@ -242,7 +242,7 @@ func (e *Engine) gone(now int64, r pfstate.Ref, killed bool) {
 	s.Set(pfstate.FlagInKernel|pfstate.FlagKilled, false)
 	switch {
 	case s.Has(pfstate.FlagUnclaimed):
-		e.claim.bury(s)
+		e.claim.bury(s, killed)
 		e.release(r)
 	case killed, s.Has(pfstate.FlagCarried):
 		e.bury(now, r, killed)

@@ -44,6 +44,9 @@ func (e *Engine) merge(now int64, r pfstate.Ref, m *record) (stale int) {
 	s := e.tab.At(r)
 	if m.linux && !m.carried && s.Has(pfstate.FlagCarried) {
 		s.LastPeer = now
+		if s.Proto == pfstate.ProtoTCP && !m.compressed && (m.src.State > s.Src.State || m.dst.State > s.Dst.State) {
+			e.rename(now, r)
+		}
 		return 0 // hearsay: what passes here is newer
 	}
 	was := *s
@@ -58,6 +61,26 @@ func (e *Engine) merge(now int64, r pfstate.Ref, m *record) (stale int) {
 	e.take(now, r, m, !srcOld, !dstOld)
 	e.follow(r, &was)
 	return stale
+}
+
+// rename gives a state that is carried here another of our names, because a
+// peer has contents under the old one that belong to another connection, and
+// a half never goes back.
+func (e *Engine) rename(now int64, r pfstate.Ref) {
+	s := e.tab.At(r)
+	if s.Queue == qIns || s.Op != 0 || s.InFlight != 0 || now-s.LastLocal < opSettle {
+		return
+	}
+	e.reason(ReasonLater)
+	for side := range pfstate.Sides {
+		if id := s.Name(side); !id.IsZero() {
+			e.deleteName(now, id, true)
+			e.tab.ClearName(r, side)
+		}
+	}
+	s.Flags &^= pfstate.FlagAnnounced
+	s.LastLocal = now
+	e.nameIt(now, r)
 }
 
 // staleHalf reports whether a received half is behind the stored one. A seqlo
@@ -152,7 +175,7 @@ func (e *Engine) meet(x *rx, r pfstate.Ref, m *record) {
 	s := e.tab.At(r)
 	switch {
 	case s.Has(pfstate.FlagUnclaimed):
-		e.claimed(x.now, r, m)
+		e.claimed(x, r, m)
 	case e.supersedes(s, m):
 		e.replace(x, r, m)
 	case e.outdated(s, m):

@@ -299,18 +299,13 @@ func (e *Engine) inDelete(x *rx, id pfstate.ID) {
 		e.tab.ClearName(r, side)
 	case !s.Name(pfstate.SideIn).IsZero() && !s.Name(pfstate.SideOut).IsZero():
 		e.tab.ClearName(r, side) // the state goes with its last name
-	case !killed && s.Has(pfstate.FlagCarried) && e.aheadOfPeer(s):
+	case !killed && s.Has(pfstate.FlagCarried) && s.Expire > x.now+refreshSlack:
+		// It expired there, for nothing passed there. It passes here.
 		e.reason(ReasonDelRefused)
 		e.push(x.now, r)
 	default:
 		e.erase(r, killed)
 	}
-}
-
-// aheadOfPeer reports whether our kernel has told us of life that the peer has
-// not been told yet.
-func (e *Engine) aheadOfPeer(s *pfstate.State) bool {
-	return s.Queue == qIns || s.Queue == qUpd || s.Queue == qUpdC
 }
 
 // inClr takes a CLR: the states of a creator go, but those whose traffic

@@ -251,7 +251,8 @@ type node struct {
 	starts uint32
 	dumps  int64
 	inBox  []wireFrame
-	sent   map[pfstate.ID]bool
+	opsAt  int64 // when the last batch of operations is done
+	doneAt int64 // when the daemon hears of it
 }
 
 type wireFrame struct {
@@ -354,7 +355,6 @@ func (w *world) start(n *node, kept bool) {
 	if !kept {
 		n.k.entries = map[entryKey]*simEntry{}
 	}
-	n.sent = map[pfstate.ID]bool{}
 	n.e = New(w.now, Config{
 		HostID: n.hostID, Format: w.format, Sync: true, MaxUpd: 128, MaxDelay: 10e6, MTU: 1500, Demotion: 240,
 		KnownPeer: n.starts > 1, Timeouts: simTimeouts, Seed: 7,
@@ -456,12 +456,14 @@ func (w *world) ops(n *node) {
 	}
 	gen := n.starts
 	batch := append([]pfstate.Op(nil), ops[:k]...)
-	w.at(w.now+w.rng.Int64N(3*milli), func() { // the kernel does it
+	n.opsAt = max(n.opsAt, w.now+w.rng.Int64N(3*milli))
+	w.at(n.opsAt, func() { // the kernel does it
 		var res []pfstate.Result
 		for i := range batch {
 			res = append(res, n.k.do(w, n, w.now, &batch[i]))
 		}
-		w.at(w.now+w.rng.Int64N(2*milli), func() { // the daemon learns
+		n.doneAt = max(n.doneAt, w.now+w.rng.Int64N(2*milli))
+		w.at(n.doneAt, func() { // the daemon learns
 			if n.up && n.starts == gen {
 				n.e.Done(w.now, res)
 				w.step(n)
