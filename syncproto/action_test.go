@@ -48,6 +48,19 @@ func TestNames(t *testing.T) {
 	}
 }
 
+func TestFormatByName(t *testing.T) {
+	for f := range Formats {
+		if got, ok := FormatByName(f.String()); !ok || got != f {
+			t.Errorf("%v: %v, %v", f, got, ok)
+		}
+	}
+	for _, s := range []string{"", "5", "unknown", "1302"} {
+		if f, ok := FormatByName(s); ok {
+			t.Errorf("%q is %v", s, f)
+		}
+	}
+}
+
 func TestFamilies(t *testing.T) {
 	six := State{AF: 2, Key: [2]Key{{AF: 24}, {AF: 2}}}
 	five := State{AF: 28, StackAF: 2}
