@@ -95,7 +95,7 @@ ci: lint
 
 simulate:
 	@$(SETUP) build
-	PFSYNC_SEEDS=$(SEEDS) $(GO) test -count=1 -v -run Simul ./syncproto/engine/...
+	SEEDS=$(SEEDS) $(GO) test -count=1 -v -run TestSimulation ./syncproto/engine/...
 
 .PHONY: bin/traffic
 bin/traffic:
