@@ -118,7 +118,10 @@ func (a *app) verbOptions(verb string) []string {
 	var p []string
 	for _, v := range a.ifaceCommand().Commands() {
 		if v.Name() == verb {
-			v.Flags().VisitAll(func(f *pflag.Flag) { p = append(p, "--"+f.Name+"\t"+f.Usage) })
+			v.Flags().VisitAll(func(f *pflag.Flag) {
+				_, text := pflag.UnquoteUsage(f)
+				p = append(p, "--"+f.Name+"\t"+text)
+			})
 		}
 	}
 	return p

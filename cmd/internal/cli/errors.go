@@ -47,7 +47,7 @@ func explain(err error) *exitError {
 		return e
 	case isUsage(err):
 		return &exitError{codeUsage, err}
-	case errors.Is(err, control.ErrNotRunning):
+	case errors.Is(err, control.ErrNotRunning), errors.Is(err, control.ErrEnded):
 		return &exitError{codeNone, err}
 	case errors.Is(err, control.ErrPermission), errors.Is(err, fs.ErrPermission):
 		return &exitError{codeDenied, err}

@@ -51,8 +51,8 @@ func (a *app) commonFlags(f *pflag.FlagSet) {
 	before := a.verbose // CountVarP sets it to 0
 	f.CountVarP(&a.verbose, "verbose", "v", "print more; may be given twice")
 	a.verbose = before
-	f.StringVar(&a.runDir, "run-dir", a.runDir, "run directory instead of "+control.DefaultRunDir)
-	f.StringVar(&a.stateDir, "state-dir", a.stateDir, "state directory instead of "+control.DefaultStateDir)
+	f.StringVar(&a.runDir, "run-dir", a.runDir, "run `directory` instead of "+control.DefaultRunDir)
+	f.StringVar(&a.stateDir, "state-dir", a.stateDir, "state `directory` instead of "+control.DefaultStateDir)
 }
 
 // dispatch looks at what follows the options.

@@ -24,15 +24,15 @@ type statesOptions struct {
 // stateFilters are the options that choose states, named as in conntrack(8);
 // every one is a parameter of control.StateQuery.
 var stateFilters = []struct{ name, short, key, help string }{
-	{"src", "s", "src", "source address or prefix of the original direction"},
-	{"dst", "d", "dst", "destination address or prefix of the original direction"},
-	{"proto", "p", "proto", "protocol, name or number"},
-	{"sport", "", "sport", "source port"},
-	{"dport", "", "dport", "destination port"},
-	{"mark", "m", "mark", "conntrack mark, V or V/MASK"},
-	{"zone", "", "zone", "conntrack zone"},
-	{"origin", "", "origin", "local, peer, the address of a peer, or a creatorid"},
-	{"direction", "", "dir", "in or out"},
+	{"src", "s", "src", "source `address` or prefix of the original direction"},
+	{"dst", "d", "dst", "destination `address` or prefix of the original direction"},
+	{"proto", "p", "proto", "`protocol`, name or number"},
+	{"sport", "", "sport", "source `port`"},
+	{"dport", "", "dport", "destination `port`"},
+	{"mark", "m", "mark", "conntrack `mark`, V or V/MASK"},
+	{"zone", "", "zone", "conntrack `zone`"},
+	{"origin", "", "origin", "`who` made it: local, peer, the address of a peer, or a creatorid"},
+	{"direction", "", "dir", "`in` or out"},
 }
 
 func (a *app) statesCommand() *cobra.Command {
@@ -48,7 +48,7 @@ func (a *app) statesCommand() *cobra.Command {
 		o.filters[s.name] = f.StringP(s.name, s.short, "", s.help)
 	}
 	f.BoolVar(&o.ct, "ct", false, "print as conntrack -L does")
-	f.StringVar(&o.sort, "sort", "", "sort by "+orderNames())
+	f.StringVar(&o.sort, "sort", "", "sort by `key`: "+orderNames())
 	f.BoolVarP(&o.reverse, "reverse", "r", false, "sort the other way round")
 	return c
 }

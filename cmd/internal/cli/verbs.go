@@ -27,7 +27,8 @@ var verbs = []func(*app) *cobra.Command{
 // argument of a word.
 func (a *app) ifaceCommand() *cobra.Command {
 	c := &cobra.Command{
-		Use:               "pfsyncctl " + a.name,
+		Use:               "pfsyncctl",
+		Annotations:       map[string]string{cobra.CommandDisplayNameAnnotation: "pfsyncctl " + a.name},
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},

@@ -131,7 +131,7 @@ func (c *Client) States(ctx context.Context, q StateQuery, f func(*State) error)
 }
 
 // Monitor calls f with every frame until ctx ends, which is no error, the
-// daemon ends, which is ErrNotRunning, or f returns an error.
+// daemon ends, which is ErrEnded, or f returns an error.
 func (c *Client) Monitor(ctx context.Context, f func(*Record) error) error {
 	err := c.follow(ctx, pathMonitor, func(d *json.Decoder) error {
 		var line struct {
@@ -150,7 +150,7 @@ func (c *Client) Monitor(ctx context.Context, f func(*Record) error) error {
 	case ctx.Err() != nil:
 		return nil
 	case err == nil:
-		return fmt.Errorf("%w: it has ended", ErrNotRunning)
+		return ErrEnded
 	}
 	return err
 }
@@ -207,7 +207,7 @@ func (c *Client) follow(ctx context.Context, path string, next func(*json.Decode
 	for {
 		switch err := next(d); {
 		case errors.Is(err, io.ErrUnexpectedEOF):
-			return fmt.Errorf("%w: it ended in the middle", ErrNotRunning)
+			return ErrEnded
 		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
@@ -271,7 +271,7 @@ func (c *Client) explain(err error) error {
 	case errors.As(err, &t) && t.Timeout():
 		return ErrTimeout
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return fmt.Errorf("%w: it hung up", ErrNotRunning)
+		return ErrEnded
 	}
 	return err
 }

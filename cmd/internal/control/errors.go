@@ -9,6 +9,7 @@ import (
 // Errors that callers tell apart with errors.Is.
 var (
 	ErrNotRunning = errors.New("no daemon")                                                   // nobody listens on the socket
+	ErrEnded      = errors.New("daemon has ended")                                            // in the middle of an answer
 	ErrRunning    = errors.New("a daemon is running already")                                 // Listen, LockPID
 	ErrPermission = errors.New("permission denied")                                           // socket or request refused
 	ErrNetNS      = errors.New("daemon runs in another network namespace; set PFSYNC_RUNDIR") // design section 3

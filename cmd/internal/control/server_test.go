@@ -64,7 +64,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 	n = 0
 	err = c.Monitor(ctx, func(r *control.Record) error { n += len(r.Data); return nil })
-	if !errors.Is(err, control.ErrNotRunning) || n != 4 {
+	if !errors.Is(err, control.ErrEnded) || n != 4 {
 		t.Errorf("Monitor: %d, %v", n, err)
 	}
 	if err := c.Bulk(ctx); err != nil {
