@@ -18,22 +18,26 @@ MAN     = $(wildcard man/*.[1-9])
 # Shell scripts are known by their first line: some have no suffix.
 SCRIPTS = $(shell grep -lE '^\#! ?/(usr/)?s?bin/(env )?(ba)?sh' .ci/run $$(find scripts -type f))
 
-.PHONY: all install uninstall test race lint fuzz integration bench cover man ci clean \
+.PHONY: all help install uninstall test race lint fuzz integration bench cover man ci clean \
 	demo simulate test-vm check-format check-vet check-scripts go-test race-quick fuzz-quick
 
-all:
+all: ## build bin/pfsyncd and bin/pfsyncctl
 	@$(SETUP) build
 	$(BUILD) -o bin/ ./cmd/pfsyncd ./cmd/pfsyncctl
 
-install: all
+# What each target does, from the comments behind them.
+help:
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
+
+install: all ## PREFIX= DESTDIR= INIT=systemd|sysv|openrc|none
 	sh scripts/install.sh install '$(DESTDIR)' '$(PREFIX)'
 
-uninstall:
+uninstall: ## remove what install put there
 	sh scripts/install.sh uninstall '$(DESTDIR)' '$(PREFIX)'
 
 ## Checks
 
-test:
+test: ## all checks and tests, in minutes
 	@$(SETUP) test
 	$(MAKE) --no-print-directory check-format check-vet check-scripts man all go-test race-quick fuzz-quick
 
@@ -55,11 +59,11 @@ go-test:
 race-quick:
 	CGO_ENABLED=1 $(GO) test -race -short -count=1 $$(sh scripts/packages.sh pure)
 
-race:
+race: ## all tests under the race detector
 	@$(SETUP) test
 	CGO_ENABLED=1 $(GO) test -race -count=1 ./...
 
-lint:
+lint: ## gofmt, vet, shellcheck, man pages, staticcheck
 	@$(SETUP) test
 	$(MAKE) --no-print-directory check-format check-vet check-scripts man
 	$(GO) run $(STATICCHECK) ./...
@@ -68,32 +72,32 @@ lint:
 fuzz-quick:
 	sh scripts/fuzz.sh 5000x
 
-fuzz:
+fuzz: ## every fuzz target for FUZZTIME=
 	@$(SETUP) build
 	sh scripts/fuzz.sh $(FUZZTIME)
 
-integration:
+integration: ## the tests that need network namespaces, none skipped
 	@$(SETUP) test
 	PFSYNC_REQUIRE_NETNS=1 $(GO) test -count=1 $(GOTEST_FLAGS) $$(sh scripts/packages.sh kernel)
 
-bench:
+bench: ## benchmarks
 	@$(SETUP) build
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
-cover:
+cover: ## test coverage, bin/cover.out
 	@$(SETUP) test
 	mkdir -p bin
 	$(GO) test -count=1 -coverpkg=./... -coverprofile=bin/cover.out ./...
 	$(GO) tool cover -func=bin/cover.out | tail -n 1
 
-man:
+man: ## check the manual pages
 	@$(SETUP) man
 	mandoc -Tlint -Wwarning $(MAN)
 
-ci: lint
+ci: lint ## what continuous integration runs
 	bash .ci/run
 
-simulate:
+simulate: ## firewalls on a bad link, SEEDS= of them
 	@$(SETUP) build
 	SEEDS=$(SEEDS) $(GO) test -count=1 -v -run TestSimulation ./syncproto/engine/...
 
@@ -101,15 +105,15 @@ simulate:
 bin/traffic:
 	$(BUILD) -o bin/ ./scripts/traffic
 
-demo:
+demo: ## a failover to watch, in under a minute
 	@bash scripts/demo.sh --check
 	@$(SETUP) demo
 	@$(MAKE) --no-print-directory -s all bin/traffic
 	@bash scripts/demo.sh
 
-test-vm:
+test-vm: ## kernel tests on Debian's stock kernel, under qemu
 	@$(SETUP) vm
 	bash scripts/vm-test.sh
 
-clean:
+clean: ## remove bin
 	rm -rf bin
