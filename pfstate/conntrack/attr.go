@@ -37,14 +37,6 @@ func (a *attrs) next() bool {
 	return true
 }
 
-// err is ErrAttr when the walk ended before the end.
-func (a *attrs) err() error {
-	if a.bad {
-		return ErrAttr
-	}
-	return nil
-}
-
 func (a *attrs) u8(p *uint8) {
 	if len(a.data) != 1 {
 		a.fail()

@@ -5,11 +5,10 @@ import "golang.org/x/sys/unix"
 // Message types: subsystem in the high byte (nfnetlink.h NFNL_SUBSYS_CTNETLINK),
 // enum cntl_msg_types in the low one.
 const (
-	subsys      = unix.NFNL_SUBSYS_CTNETLINK << 8
-	msgNew      = subsys | 0
-	msgGet      = subsys | 1
-	msgDelete   = subsys | 2
-	msgGetStats = subsys | 5
+	subsys    = unix.NFNL_SUBSYS_CTNETLINK << 8
+	msgNew    = subsys
+	msgGet    = subsys | 1
+	msgDelete = subsys | 2
 )
 
 // Lengths of the headers that open every message.
@@ -106,12 +105,6 @@ const (
 
 	ctaFilterOrigFlags = 1
 	filterProtoNum     = 1 << 3 // CTA_FILTER_F_CTA_PROTO_NUM
-)
-
-// enum ctattr_stats_global.
-const (
-	ctaStatsEntries    = 1
-	ctaStatsMaxEntries = 2
 )
 
 // Status bits that are the kernel's own to give (IPS_EXPECTED, IPS_DYING). A
