@@ -132,11 +132,17 @@ func ParsePrefix(s string) (netip.Prefix, error) {
 	return p.Masked(), nil
 }
 
+// parseLabel takes what needs no quotes in a start file.
 func parseLabel(s string) (string, error) {
-	if len(s) > 64 || strings.ContainsAny(s, " \t\"'") {
-		return "", ErrInvalid
+	if len(s) > 64 || strings.ContainsFunc(s, notLabel) {
+		return "", fmt.Errorf("%w: letters, digits and . _ : - make a label", ErrInvalid)
 	}
 	return s, nil
+}
+
+func notLabel(r rune) bool {
+	letter := r|0x20 >= 'a' && r|0x20 <= 'z'
+	return !letter && (r < '0' || r > '9') && !strings.ContainsRune("._:-", r)
 }
 
 func parseUint(s string, most uint64) (uint32, error) {

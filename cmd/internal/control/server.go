@@ -43,14 +43,16 @@ type Backend interface {
 	Flush(ctx context.Context) (FlushResult, error)
 }
 
-// Timeouts of the server: what a client that hangs can cost.
-const (
-	headerTimeout = 5 * time.Second  // to send a request
-	bodyTimeout   = 10 * time.Second // to send its body
-	idleTimeout   = 30 * time.Second // between requests
-	writeTimeout  = 10 * time.Second // to take an answer, or one piece of a stream
-	lastWords     = time.Second      // to take an answer when the server stops
-)
+// timeouts are what a client that hangs can cost.
+type timeouts struct {
+	header time.Duration // to send a request
+	body   time.Duration // to send the whole of it
+	idle   time.Duration // between requests
+	write  time.Duration // to take an answer, or one piece of a stream
+	last   time.Duration // to take an answer when the server stops
+}
+
+var defaultTimeouts = timeouts{header: 5 * time.Second, body: 10 * time.Second, idle: 30 * time.Second, write: 10 * time.Second, last: time.Second}
 
 // Server answers requests from a Backend.
 type Server struct {
@@ -59,18 +61,22 @@ type Server struct {
 	Log     *slog.Logger
 
 	streams slots
+	times   timeouts // defaultTimeouts if zero
 }
 
 // Run serves until ctx ends, and closes the listener, which removes the
 // socket. It returns nil after an orderly end.
 func (s *Server) Run(ctx context.Context, ln *net.UnixListener) error {
 	s.streams = slots{mostOwner: maxStreams, most: maxGroupStreams}
+	if s.times == (timeouts{}) {
+		s.times = defaultTimeouts
+	}
 	g := &gate{UnixListener: ln, clients: &slots{mostOwner: maxClients, most: maxGroupClients}, refuse: s.refuse}
 	hs := &http.Server{
 		Handler:           http.HandlerFunc(s.serve),
-		ReadHeaderTimeout: headerTimeout,
-		ReadTimeout:       bodyTimeout,
-		IdleTimeout:       idleTimeout,
+		ReadHeaderTimeout: s.times.header,
+		ReadTimeout:       s.times.body,
+		IdleTimeout:       s.times.idle,
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 		BaseContext:       func(net.Listener) context.Context { return ctx },
@@ -85,7 +91,7 @@ func (s *Server) Run(ctx context.Context, ln *net.UnixListener) error {
 		return fmt.Errorf("control: %w", err)
 	case <-ctx.Done():
 	}
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.times.last)
 	defer cancel()
 	if hs.Shutdown(last) != nil {
 		hs.Close() // who has not finished by now is cut off
@@ -179,7 +185,7 @@ func (s *Server) reply(w http.ResponseWriter, status int, a *answer) {
 		status, b = http.StatusInternalServerError, []byte(`{"version":1,"error":{"code":"error","text":"answer cannot be written"}}`)
 		s.Log.Error("cannot marshal answer", "err", err)
 	}
-	http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
+	http.NewResponseController(w).SetWriteDeadline(time.Now().Add(s.times.write))
 	w.WriteHeader(status)
 	if _, err := w.Write(append(b, '\n')); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 		s.Log.Debug("client gone", "err", err)

@@ -12,7 +12,7 @@ import (
 const streamBuffer = 64 << 10
 
 // stream writes one object a line to a client that must keep up: every piece
-// has writeTimeout to leave.
+// has timeouts.write to leave.
 type stream struct {
 	ctl *http.ResponseController
 	buf *bufio.Writer
@@ -32,7 +32,7 @@ func (s *Server) openStream(w http.ResponseWriter, r *http.Request) (*stream, fu
 	}
 	st := &stream{ctl: http.NewResponseController(w)}
 	st.ctl.SetReadDeadline(time.Time{}) // the request is read; a stream may last
-	st.buf = bufio.NewWriterSize(deadlineWriter{w, st.ctl}, streamBuffer)
+	st.buf = bufio.NewWriterSize(deadlineWriter{w, st.ctl, s.times.write}, streamBuffer)
 	st.enc = json.NewEncoder(st.buf)
 	if err := st.enc.Encode(hello{Version: Protocol, NetNS: s.NetNS}); err != nil {
 		release()
@@ -43,12 +43,13 @@ func (s *Server) openStream(w http.ResponseWriter, r *http.Request) (*stream, fu
 
 // deadlineWriter gives every write its own deadline.
 type deadlineWriter struct {
-	w   http.ResponseWriter
-	ctl *http.ResponseController
+	w    http.ResponseWriter
+	ctl  *http.ResponseController
+	time time.Duration
 }
 
 func (d deadlineWriter) Write(b []byte) (int, error) {
-	if err := d.ctl.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+	if err := d.ctl.SetWriteDeadline(time.Now().Add(d.time)); err != nil {
 		return 0, err
 	}
 	return d.w.Write(b)
