@@ -87,7 +87,10 @@ func (a *app) recordPrinter(o *monitorOptions) (print func(*control.Record) erro
 	case o.file != "":
 		return a.pcapPrinter(o.file)
 	case a.json:
-		return func(r *control.Record) error { return errors.Join(a.out.object(r), a.out.Flush()) }, nothing, nil
+		return func(r *control.Record) error {
+			ip := ipOf(r)
+			return errors.Join(a.out.object(shownPacket{Time: r.Time, Dir: r.Dir, Packet: text.Decode(&ip, r.Data)}), a.out.Flush())
+		}, nothing, nil
 	}
 	return func(r *control.Record) error {
 		a.out.Write(recordText(r, a.verbose)) // kept by output until Flush
@@ -95,15 +98,24 @@ func (a *app) recordPrinter(o *monitorOptions) (print func(*control.Record) erro
 	}, nothing, nil
 }
 
+// timeForm is tcpdump's.
+const timeForm = "15:04:05.000000 "
+
 // recordText prints a frame as the tcpdump of the system that speaks its
 // version does, behind the time and the direction.
 func recordText(r *control.Record, verbose int) []byte {
-	b := r.Time.Local().AppendFormat(nil, "15:04:05.000000 ")
+	b := r.Time.Local().AppendFormat(nil, timeForm)
 	b = append(append(b, r.Dir...), ' ')
+	ip := ipOf(r)
+	return text.Append(b, &ip, r.Data, verbose)
+}
+
+// ipOf is the header of the packet that the frame was in.
+func ipOf(r *control.Record) text.IP {
 	ip := text.IP{Version: 4, Src: r.Src, Dst: r.Dst, TTL: r.TTL, TOS: r.TOS, ID: r.IPID, DF: r.DF, HeaderLen: 20}
 	if !r.Src.Is4() {
 		ip.Version, ip.HeaderLen = 6, 40
 	}
 	ip.TotalLen = ip.HeaderLen + len(r.Data)
-	return text.Append(b, &ip, r.Data, verbose)
+	return ip
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/pfsync/pfsync/cmd/internal/control"
 	"github.com/pfsync/pfsync/syncproto"
+	"github.com/pfsync/pfsync/syncproto/capture"
 )
 
 // pcapPrinter writes frames to a capture file, whole packets of link type 101
@@ -25,40 +26,16 @@ func (a *app) pcapPrinter(path string) (print func(*control.Record) error, finis
 	} else if isTerminal(a.out.dst) {
 		return nil, nil, usage("--write -: a capture is nothing for a terminal")
 	}
-	if _, err := w.Write(pcapHeader()); err != nil {
+	pcap, err := capture.NewWriter(w)
+	if err != nil {
 		return nil, nil, err
 	}
 	return func(r *control.Record) error {
-		if _, err := w.Write(pcapRecord(r)); err != nil {
+		if err := pcap.Write(r.Time, packetOf(r)); err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}
 		return flush()
 	}, finish, nil
-}
-
-// linkRaw is LINKTYPE_RAW, pcap-linktype(7).
-const linkRaw = 101
-
-// pcapHeader is struct pcap_file_header with times in microseconds.
-func pcapHeader() []byte {
-	le := binary.LittleEndian
-	b := le.AppendUint32(nil, 0xa1b2c3d4)
-	b = le.AppendUint16(b, 2) // version 2.4
-	b = le.AppendUint16(b, 4)
-	b = le.AppendUint32(b, 0) // time zone, accuracy: never used
-	b = le.AppendUint32(b, 0)
-	b = le.AppendUint32(b, 65535) // snap length
-	return le.AppendUint32(b, linkRaw)
-}
-
-func pcapRecord(r *control.Record) []byte {
-	packet := packetOf(r)
-	le := binary.LittleEndian
-	b := le.AppendUint32(nil, uint32(r.Time.Unix()))
-	b = le.AppendUint32(b, uint32(r.Time.Nanosecond()/1000))
-	b = le.AppendUint32(b, uint32(len(packet)))
-	b = le.AppendUint32(b, uint32(len(packet)))
-	return append(b, packet...)
 }
 
 // packetOf puts the IP header back in front of a frame.
