@@ -61,13 +61,16 @@ func TestPFText(t *testing.T) {
 		if want[c.Name] == "" {
 			continue
 		}
+		var b bytes.Buffer
 		eachState(c.Packets[0].Frame(), func(w *syncproto.State) {
 			s := fromWire(w)
-			var b bytes.Buffer
-			if err := pfText(&b, &s, 0); err != nil || b.String() != want[c.Name] {
-				t.Errorf("%s: %v\ngot  %q\nwant %q", c.Name, err, b.String(), want[c.Name])
+			if err := pfText(&b, &s, 0); err != nil {
+				t.Error(err)
 			}
 		})
+		if !strings.Contains(b.String(), want[c.Name]) {
+			t.Errorf("%s: got\n%swant\n%s", c.Name, b.String(), want[c.Name])
+		}
 		delete(want, c.Name)
 	}
 	if len(want) > 0 {
