@@ -77,8 +77,8 @@ func (e *Engine) bulkStart(now int64) {
 
 // bulkLink: the link is up.
 func (e *Engine) bulkLink(now int64) {
-	if e.bulk.state == SyncNone || !e.link.Up {
-		return
+	if e.bulk.state == SyncNone || !e.link.Up || !e.claim.dumped {
+		return // before the first dump we could not tell what the records are about
 	}
 	e.bulk.tries = 0
 	e.bulk.quiet = false
@@ -122,14 +122,13 @@ func (e *Engine) bulkTick(now int64) {
 	}
 	switch b.state {
 	case SyncStart:
-		b.timer = never // only the demotion changes
-		e.claimEnd()
+		b.timer = never // only the demotion changes, and claimTick waits no longer
 	case SyncSent, SyncBulk:
 		switch {
 		case b.tries >= bulkTries:
 			e.bulkGiveUp()
 		case b.state == SyncSent && b.tries > 1 && e.nobody():
-			e.bulkDone(now, SyncAlone)
+			e.bulkDone(SyncAlone)
 		default:
 			e.bulkAsk(now)
 		}
@@ -151,17 +150,16 @@ func (e *Engine) nobody() bool {
 func (e *Engine) bulkGiveUp() {
 	for i := range e.peers.list {
 		if e.peers.list[i].used && !e.peers.list[i].silent {
-			e.bulkDone(0, SyncFailed)
+			e.bulkDone(SyncFailed)
 			return
 		}
 	}
-	e.bulkDone(0, SyncAlone)
+	e.bulkDone(SyncAlone)
 }
 
-func (e *Engine) bulkDone(_ int64, s Sync) {
+func (e *Engine) bulkDone(s Sync) {
 	e.bulkTo(s, never)
 	e.bulk.was = e.bulk.was || s == SyncOK
-	e.claimEnd()
 }
 
 // bulkStatus takes a BUS of a peer.
@@ -183,12 +181,23 @@ func (e *Engine) bulkStatus(now int64, p *Peer, m *syncproto.Bus) {
 		// for an empty table. A Linux peer answers every request with a start.
 		if b.state == SyncBulk && b.from == p.Addr || b.state == SyncSent && !p.Linux {
 			whole := b.state == SyncBulk && p.bulkWhole && p.Linux
-			e.bulkDone(now, SyncOK)
+			e.bulkDone(SyncOK)
 			if whole {
 				e.repair.sweepUnnamed(b.gen)
 			}
 		}
 	}
+}
+
+// bulkLostEnd: a Linux peer that we have seen begin is no longer sending its
+// table, so the frame with the end got lost. What else did is asked for by
+// number (repair.go).
+func (e *Engine) bulkLostEnd(x *rx) {
+	b := &e.bulk
+	if x.info == nil || x.late || b.state != SyncBulk || b.from != x.peer.Addr || x.info.Flags&syncproto.InfoSending != 0 {
+		return
+	}
+	e.bulkStatus(x.now, x.peer, &syncproto.Bus{CreatorID: x.info.CreatorID, Status: syncproto.BusEnd})
 }
 
 // bulkRecord: a state of somebody's bulk transfer came.

@@ -44,13 +44,6 @@ func (e *Engine) unclaimed(now int64, f *pfstate.Flow) {
 	e.claim.waiting++
 }
 
-// claimEnd: nobody will claim any more. What is left gets our names.
-func (e *Engine) claimEnd() {
-	if e.claim.active && e.claim.dumped && e.claim.naming == 0 {
-		e.claim.naming = 1
-	}
-}
-
 // claimStep is how many table slots one Tick walks.
 const claimStep = 4096
 
@@ -61,11 +54,14 @@ func (c *claim) deadline() int64 {
 	return never
 }
 
+// claimTick: when nobody will claim any more, and nothing that was said is
+// missing, what is left gets our names.
 func (e *Engine) claimTick(now int64) {
-	if e.claim.active && e.claim.dumped && e.bulk.over() {
-		e.claimEnd()
-	}
 	c := &e.claim
+	waited := e.bulk.over() || e.bulk.state == SyncStart && now-e.bulk.downAt >= linkHold
+	if c.active && c.dumped && c.naming == 0 && waited && e.repair.gaps == 0 {
+		c.naming = 1
+	}
 	if c.naming == 0 {
 		return
 	}
@@ -75,7 +71,10 @@ func (e *Engine) claimTick(now int64) {
 		if !e.tab.InUse(r) || !e.tab.At(r).Has(pfstate.FlagUnclaimed) {
 			continue
 		}
-		e.setCarried(e.tab.At(r), true)
+		s := e.tab.At(r)
+		// What peers do not know is carried here, but for what an earlier run
+		// of ours wrote: of that the next dump will tell.
+		e.setCarried(s, !writtenByUs(s))
 		e.nameIt(now, r)
 	}
 	if c.naming >= e.tab.End() {
@@ -92,16 +91,18 @@ func (e *Engine) claimed(x *rx, r pfstate.Ref, m *record) {
 	ahead := s.Src.State > m.src.State || s.Dst.State > m.dst.State
 	behind := s.Src.State < m.src.State || s.Dst.State < m.dst.State
 	tcp := s.Proto == pfstate.ProtoTCP
-	switch idle := e.idle(now, s) - e.idleThere(m); {
-	case m.linux && m.carried && (tcp && ahead || m.reply != s.Reply) && idle > refreshSlack:
+	idle := e.idle(now, s) - e.idleThere(m) // how much longer ours has been
+	otherNAT := m.linux && m.reply != s.Reply
+	switch {
+	case otherNAT && (idle > refreshSlack || m.carried && idle > 0), m.linux && m.carried && tcp && ahead && idle > refreshSlack:
 		e.reason(ReasonLater) // ours is a leftover
 		e.erase(r, true)
 		e.insert(x, m)
 		return
-	case tcp && behind && (!m.carried && !writtenByUs(s) || idle < -refreshSlack):
+	case otherNAT, tcp && behind && (!m.carried && !writtenByUs(s) || idle < -refreshSlack):
 		e.reason(ReasonLater) // what the record names is over
-		e.deleteName(now, m.name, true)
-		e.setCarried(s, true)
+		e.deleteName(now, m.name, false)
+		e.setCarried(s, !writtenByUs(s))
 		e.nameIt(now, r)
 		return
 	}
@@ -111,6 +112,11 @@ func (e *Engine) claimed(x *rx, r pfstate.Ref, m *record) {
 	s.Flags |= pfstate.FlagAnnounced
 	s.Set(pfstate.FlagImported, !e.ours(m.name))
 	s.SentExpire = now + int64(m.expire)*second
+	if idle < -refreshSlack { // packets have passed here since the peer last heard of any
+		e.setCarried(s, true)
+		m.carried = false
+		ahead = true
+	}
 	e.merge(now, r, m)
 	if ahead { // the peer missed something, from us or from a third
 		e.localUpdate(now, r, true)
@@ -266,6 +272,7 @@ func (e *Engine) dumpEnd(now int64, whole, partial bool) {
 	}
 	if !e.claim.dumped {
 		e.claim.dumped = true
+		e.bulkLink(now)
 		e.claimTick(now)
 	}
 }

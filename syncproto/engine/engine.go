@@ -49,6 +49,8 @@ type Config struct {
 	StartID    uint64 // first state id, unix seconds << 32
 	Epoch      uint32 // of our frame numbers, different at every start
 	KernelKept bool   // the kernel's table is the one of our last run, not a new one
+	// DownFor is how long ago the last run was last known to be alive; 0 not known.
+	DownFor time.Duration
 
 	// Log is told transitions, never single frames. May be nil.
 	Log func(msg string, args ...any)
@@ -68,7 +70,8 @@ type Engine struct {
 	tab   *pfstate.Table
 	Stats Stats
 
-	nextID uint64
+	nextID  uint64
+	started int64
 
 	queues  [queueKinds]pfstate.Queue
 	due     int64 // when what is queued leaves
@@ -78,6 +81,7 @@ type Engine struct {
 	queuedB int   // bytes queued, for filling a frame
 
 	ops     pfstate.Queue
+	dying   map[entryKey]dying
 	carried int // states carried here
 
 	peers   peers
@@ -96,7 +100,7 @@ type Engine struct {
 // New returns an engine with an empty table. Nothing is announced before the
 // first dump has ended.
 func New(now int64, cfg Config) *Engine {
-	e := &Engine{cfg: cfg, tab: pfstate.NewTable(cfg.Seed), nextID: cfg.StartID, due: never}
+	e := &Engine{cfg: cfg, tab: pfstate.NewTable(cfg.Seed), nextID: cfg.StartID, started: now, due: never, dying: map[entryKey]dying{}}
 	e.ops.Set = pfstate.LinkOps
 	e.peers.init()
 	e.claim.init()
@@ -117,7 +121,8 @@ func (e *Engine) Config() Config { return e.cfg }
 // Set changes the configuration. Setting what is set changes nothing; another
 // syncdev or syncpeer (resync) asks for a bulk transfer.
 func (e *Engine) Set(now int64, cfg Config, resync bool) {
-	cfg.Seed, cfg.StartID, cfg.Epoch, cfg.KernelKept, cfg.Log = e.cfg.Seed, e.cfg.StartID, e.cfg.Epoch, e.cfg.KernelKept, e.cfg.Log
+	cfg.Seed, cfg.StartID, cfg.Epoch, cfg.KernelKept, cfg.DownFor, cfg.Log =
+		e.cfg.Seed, e.cfg.StartID, e.cfg.Epoch, e.cfg.KernelKept, e.cfg.DownFor, e.cfg.Log
 	renamed := cfg.HostID != e.cfg.HostID
 	e.cfg = cfg
 	if renamed {

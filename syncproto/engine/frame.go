@@ -169,6 +169,9 @@ func (e *Engine) addLinuxRegion(now int64, f *frame) {
 	if e.bulk.state == SyncOK && !e.dump.diverged && !e.repair.doubt() {
 		info.Flags |= syncproto.InfoInSync
 	}
+	if e.serve.active {
+		info.Flags |= syncproto.InfoSending
+	}
 	f.w.AddFrameInfo(f.stride, &info)
 	for _, x := range f.extras {
 		f.w.AddExtra(&syncproto.Extra{ID: x.id.ID, CreatorID: x.id.CreatorID, TLVs: f.tlvs[x.from:x.to]})

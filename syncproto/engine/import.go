@@ -21,6 +21,7 @@ type record struct {
 	ackWanted   bool
 	carried     bool // the sender carries it
 	linux       bool // the sender is a Linux
+	isNew       bool // an INS
 
 	mark     uint32
 	status   uint32 // with statusOf
@@ -296,12 +297,23 @@ func (e *Engine) deadHere(x *rx, m *record) (dead, killed bool) {
 	switch {
 	case killed:
 		return true, true
-	case tomb && !elsewhere:
+	case tomb && !elsewhere && !m.isNew:
 		return true, false
 	}
-	// Our kernel outlived our last run, it was told of all states, and the only
-	// other firewall does not carry this one: it ended here.
-	return e.cfg.KernelKept && e.claim.dumped && !elsewhere && e.peers.count(x.now) == 1, false
+	return e.endedBetweenRuns(x, m) && !elsewhere, false
+}
+
+// runSlack is how much older than our last run's end a state must be for that
+// run to have known it for sure.
+const runSlack = 3 * second
+
+// endedBetweenRuns reports whether our kernel, which outlived our last run, had
+// this state then and has it no more, while there is only one other firewall.
+func (e *Engine) endedBetweenRuns(x *rx, m *record) bool {
+	if !e.cfg.KernelKept || e.cfg.DownFor == 0 || !e.claim.dumped || m.isNew || e.peers.count(x.now) != 1 {
+		return false
+	}
+	return int64(m.age)*second > int64(e.cfg.DownFor)+x.now-e.started+runSlack
 }
 
 // take copies the contents of a record into a state: src and dst say which

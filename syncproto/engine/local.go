@@ -75,7 +75,7 @@ func (e *Engine) localNew(now int64, f *pfstate.Flow) {
 		return
 	}
 	s := e.tab.At(r)
-	if e.reused(now, s, f) {
+	if e.madeAnew(now, s, f) || e.reused(now, s, f) {
 		e.reason(ReasonReused)
 		e.bury(now, r, true)
 		e.localMade(now, f)
@@ -87,6 +87,21 @@ func (e *Engine) localNew(now int64, f *pfstate.Flow) {
 	}
 }
 
+// madeAnew reports whether a NEW event begins a later connection than s. The
+// kernel made an entry, so the earlier one was gone; only a state as young as
+// the event may be the same, told by a peer first.
+func (e *Engine) madeAnew(now int64, s *pfstate.State, f *pfstate.Flow) bool {
+	if s.Tries > 0 && !s.Has(pfstate.FlagInKernel) {
+		return true // the earlier one expired, and we were asking whether it lives elsewhere
+	}
+	return opening(f) && s.Src.State >= pfstate.PFEstablished && now-s.Created > opSettle
+}
+
+// opening reports whether f is in the first steps of a TCP handshake.
+func opening(f *pfstate.Flow) bool {
+	return f.Proto == pfstate.ProtoTCP && (f.ProtoState == pfstate.TCPSynSent || f.ProtoState == pfstate.TCPSynRecv)
+}
+
 // reused reports whether f begins a later connection with the tuple of s. While
 // an operation of ours is under way the kernel may merely lag behind.
 func (e *Engine) reused(now int64, s *pfstate.State, f *pfstate.Flow) bool {
@@ -96,11 +111,7 @@ func (e *Engine) reused(now int64, s *pfstate.State, f *pfstate.Flow) bool {
 	if f.Reply != s.Reply {
 		return true
 	}
-	if s.Proto != pfstate.ProtoTCP {
-		return false
-	}
-	opening := f.ProtoState == pfstate.TCPSynSent || f.ProtoState == pfstate.TCPSynRecv
-	return opening && s.Src.State >= pfstate.PFEstablished
+	return opening(f) && s.Src.State >= pfstate.PFEstablished
 }
 
 // localMade enters a state that this host has seen begin.
@@ -180,6 +191,10 @@ func (e *Engine) localNews(now int64, r pfstate.Ref, f *pfstate.Flow) {
 	e.setCarried(s, true)
 	if s.Has(pfstate.FlagUnclaimed) {
 		return
+	}
+	if s.Tries > 0 { // asked for, and here it is
+		s.Tries = 0
+		c |= pfstate.ChangeMeta
 	}
 	switch {
 	case c&pfstate.ChangeMeta != 0:

@@ -20,13 +20,17 @@ func (e *Engine) updateAlias(x *rx, r pfstate.Ref, m *record) {
 // updateKnown takes a record about a state that is known by name.
 func (e *Engine) updateKnown(x *rx, r pfstate.Ref, m *record) {
 	s := e.tab.At(r)
-	if s.Tries > 0 {
-		s.Tries = 0
-		e.reason(ReasonRevived)
+	if !m.carried && !s.Has(pfstate.FlagInKernel) && int64(m.expire)*second <= refreshSlack {
+		return // it is over there too
 	}
-	if e.merge(x.now, r, m) > 0 {
+	stale := e.merge(x.now, r, m)
+	if stale > 0 {
 		e.count(CountStale)
 		e.pushC(x.now, r)
+	}
+	if stale < 2 && s.Tries > 0 {
+		s.Tries = 0
+		e.reason(ReasonRevived)
 	}
 	if m.ackWanted {
 		if s.Has(pfstate.FlagInKernel) && s.Op == 0 && s.InFlight == 0 {
@@ -44,7 +48,7 @@ func (e *Engine) merge(now int64, r pfstate.Ref, m *record) (stale int) {
 	s := e.tab.At(r)
 	if m.linux && !m.carried && s.Has(pfstate.FlagCarried) {
 		s.LastPeer = now
-		if s.Proto == pfstate.ProtoTCP && !m.compressed && (m.src.State > s.Src.State || m.dst.State > s.Dst.State) {
+		if s.Proto == pfstate.ProtoTCP && (m.src.State > s.Src.State || m.dst.State > s.Dst.State) {
 			e.rename(now, r)
 		}
 		return 0 // hearsay: what passes here is newer
@@ -176,7 +180,12 @@ func (e *Engine) meet(x *rx, r pfstate.Ref, m *record) {
 	switch {
 	case s.Has(pfstate.FlagUnclaimed):
 		e.claimed(x, r, m)
-	case e.supersedes(s, m):
+	case e.supersedes(s, m) && s.Has(pfstate.FlagCarried) && s.Reply == m.reply && !earlier(m, s):
+		// It lives here, so its maker has forgotten the old name (a restart).
+		e.tab.SetName(r, s.MainSide(), m.name)
+		e.merge(x.now, r, m)
+		e.push(x.now, r)
+	case e.supersedes(s, m), e.leftover(x.now, s, m):
 		e.replace(x, r, m)
 	case e.outdated(s, m):
 		e.reason(ReasonLater)
@@ -184,9 +193,18 @@ func (e *Engine) meet(x *rx, r pfstate.Ref, m *record) {
 		e.pair(x, r, m)
 	case m.linux && m.reply != s.Reply:
 		e.otherNAT(x, r, m)
+	case leftoverThere(s, m):
+		e.reason(ReasonLater)
+		e.push(x.now, r)
 	default:
 		e.alias(x, r, m)
 	}
+}
+
+// earlier reports whether a record is in the handshake of a connection that
+// is past it here.
+func earlier(m *record, s *pfstate.State) bool {
+	return s.Proto == pfstate.ProtoTCP && m.src.State < pfstate.PFEstablished && s.Src.State >= pfstate.PFEstablished
 }
 
 // nameLike is the name of s that the record's would take the place of. A pf
@@ -207,6 +225,25 @@ func (e *Engine) otherNAT(x *rx, r pfstate.Ref, m *record) {
 	}
 	e.reason(ReasonCollision)
 	e.push(x.now, r)
+}
+
+// leftover reports whether our state is what is left of an earlier connection
+// of the tuple: it is over, or it is further than what passes at the sender
+// right now.
+func (e *Engine) leftover(now int64, s *pfstate.State, m *record) bool {
+	if s.Has(pfstate.FlagCarried) {
+		return false
+	}
+	if s.Tries > 0 && !s.Has(pfstate.FlagInKernel) || s.Expire <= now {
+		return true
+	}
+	return m.linux && m.carried && s.Proto == pfstate.ProtoTCP && (s.Src.State > m.src.State || s.Dst.State > m.dst.State)
+}
+
+// leftoverThere is the same with the roles changed: it passes here.
+func leftoverThere(s *pfstate.State, m *record) bool {
+	return m.linux && !m.carried && s.Has(pfstate.FlagCarried) && s.Proto == pfstate.ProtoTCP &&
+		(m.src.State > s.Src.State || m.dst.State > s.Dst.State)
 }
 
 // supersedes: a creator gives rising ids and never has two states of one
@@ -260,6 +297,8 @@ func (e *Engine) recreate(r pfstate.Ref, orig, reply pfstate.Tuple) {
 		o, old := e.tab.Alloc(s.AF, s.Proto)
 		s = e.tab.At(r)
 		old.Orig, old.Reply, old.Zone = s.Orig, s.Reply, s.Zone
+		f := e.tab.FlowOf(s, 0)
+		e.dump.bury(&f)
 		old.Flags = pfstate.FlagDead | pfstate.FlagKilled | pfstate.FlagInKernel | s.Flags&pfstate.FlagReversed
 		e.wantOp(o, pfstate.OpDelete)
 	}

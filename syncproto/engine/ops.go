@@ -10,13 +10,45 @@ var opRank = [...]uint8{0: 0, pfstate.OpGet: 1, pfstate.OpUpdate: 2, pfstate.OpC
 // when it is handed out.
 func (e *Engine) wantOp(r pfstate.Ref, kind pfstate.OpKind) {
 	s := e.tab.At(r)
-	if opRank[kind] <= opRank[s.Op] {
+	if opRank[kind] <= opRank[s.Op] || kind == pfstate.OpCreate && e.waits(r, s) {
 		return
 	}
 	if s.Op == 0 && s.InFlight == 0 {
 		e.tab.Push(&e.ops, r)
 	}
 	s.Op = kind
+}
+
+// dying is an entry whose delete waits for the operation under way, and the
+// state that is to be created after it.
+type dying struct{ old, next pfstate.Ref }
+
+// waits reports whether a create has to wait until an earlier connection of
+// the tuple is deleted: that comes first whatever was handed out before.
+func (e *Engine) waits(r pfstate.Ref, s *pfstate.State) bool {
+	if len(e.dying) == 0 {
+		return false
+	}
+	k := entryKey{s.Orig, s.Zone[0], s.AF, s.Proto}
+	d, ok := e.dying[k]
+	if !ok || d.old == r {
+		return false
+	}
+	e.dying[k] = dying{d.old, r}
+	return true
+}
+
+// dead lets the create go on that waited for old.
+func (e *Engine) dead(old pfstate.Ref, s *pfstate.State) {
+	k := entryKey{s.Orig, s.Zone[0], s.AF, s.Proto}
+	d, ok := e.dying[k]
+	if !ok || d.old != old {
+		return
+	}
+	delete(e.dying, k)
+	if d.next != 0 && e.tab.InUse(d.next) && e.tab.TuplesLinked(d.next) && e.tab.At(d.next).Orig == s.Orig {
+		e.wantOp(d.next, pfstate.OpCreate)
+	}
 }
 
 // cancelOp forgets what was wanted, not what is under way.
@@ -86,7 +118,7 @@ func (e *Engine) done(now int64, res *pfstate.Result) {
 		e.tab.Push(&e.ops, r)
 	}
 	if s.Has(pfstate.FlagDead) && res.Kind != pfstate.OpDelete {
-		e.doneDead(r, s, res)
+		e.doneDead(r, s)
 		return
 	}
 	switch res.Kind {
@@ -103,7 +135,7 @@ func (e *Engine) done(now int64, res *pfstate.Result) {
 
 // doneDead: the state went while the operation was under way. One that waits
 // for its delete to be sent, or for the kernel to delete the entry, stays.
-func (e *Engine) doneDead(r pfstate.Ref, s *pfstate.State, _ *pfstate.Result) {
+func (e *Engine) doneDead(r pfstate.Ref, s *pfstate.State) {
 	if s.Queue != qDel && s.Op == 0 {
 		e.tab.Free(r)
 	}
@@ -181,8 +213,9 @@ func (e *Engine) doneGet(now int64, r pfstate.Ref, res *pfstate.Result) {
 	case res.Code != pfstate.ResultMissing:
 		e.reason(kernelReason(res.Code))
 	case s.Has(pfstate.FlagInKernel):
-		// Gone. If it was not killed before our eyes, it was if it had time left.
-		e.gone(now, r, s.Has(pfstate.FlagKilled) || s.KernExpire > now+refreshSlack)
+		// Gone. If we did not see how, it was killed if it had time left; but
+		// of what somebody else carries only its carrier knows.
+		e.gone(now, r, s.Has(pfstate.FlagKilled) || s.Has(pfstate.FlagCarried) && s.KernExpire > now+refreshSlack)
 	case s.Has(pfstate.FlagRetried):
 		e.reason(ReasonCollision) // the reply tuple is another connection's
 		s.Flags |= pfstate.FlagRefused
@@ -208,6 +241,9 @@ func (e *Engine) gotEntry(now int64, r pfstate.Ref, f *pfstate.Flow) {
 	c := e.tab.Absorb(s, f)
 	if f.Has&pfstate.HasTimeout != 0 {
 		s.KernExpire = now + int64(f.Timeout)*second
+		if c != 0 {
+			s.Expire = s.KernExpire
+		}
 	}
 	e.inKernel(now, r)
 	if c != 0 && !s.Has(pfstate.FlagUnclaimed) {
@@ -230,18 +266,12 @@ func (e *Engine) kernelBehind(s *pfstate.State, f *pfstate.Flow) bool {
 
 func (e *Engine) doneDelete(now int64, r pfstate.Ref, res *pfstate.Result) {
 	s := e.tab.At(r)
-	other, reply, taken := e.tab.ByTuple(&s.Orig, s.AF, s.Proto, s.Zone[0])
+	_, _, taken := e.tab.ByTuple(&s.Orig, s.AF, s.Proto, s.Zone[0])
 	if res.Code == pfstate.ResultLiving && !taken && !s.MainName().IsZero() {
 		e.refuseDelete(now, r, &res.Flow)
 		return
 	}
-	if res.Code == pfstate.ResultOK && taken && !reply {
-		// A later connection has the tuple already: it may have met this entry.
-		if o := e.tab.At(other); o.InFlight == 0 && o.Op == 0 && o.LastOp != 0 {
-			o.Set(pfstate.FlagInKernel, false)
-			e.wantOp(other, pfstate.OpCreate)
-		}
-	}
+	e.dead(r, s)
 	if s.Queue != qDel {
 		e.tab.Free(r)
 	}
@@ -252,6 +282,7 @@ func (e *Engine) doneDelete(now int64, r pfstate.Ref, res *pfstate.Result) {
 func (e *Engine) refuseDelete(now int64, r pfstate.Ref, f *pfstate.Flow) {
 	e.reason(ReasonDelRefused)
 	s := e.tab.At(r)
+	e.dead(r, s)
 	s.Flags &^= pfstate.FlagDead | pfstate.FlagKilled
 	s.Flags |= pfstate.FlagInKernel
 	e.tab.LinkTuples(r)
@@ -279,5 +310,10 @@ func (e *Engine) erase(r pfstate.Ref, killed bool) {
 	e.tab.UnlinkTuples(r)
 	s.Flags |= pfstate.FlagDead
 	s.Set(pfstate.FlagKilled, killed)
+	f := e.tab.FlowOf(s, 0)
+	e.dump.bury(&f) // we shall not hear of our own delete
+	if s.InFlight != 0 {
+		e.dying[entryKey{s.Orig, s.Zone[0], s.AF, s.Proto}] = dying{old: r}
+	}
 	e.wantOp(r, pfstate.OpDelete)
 }

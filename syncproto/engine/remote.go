@@ -69,6 +69,7 @@ func (e *Engine) Remote(now int64, from netip.Addr, frame []byte) {
 	if err := rd.Err(); err != nil {
 		e.badFrame(err)
 	}
+	e.bulkLostEnd(&x)
 }
 
 // badFrame counts why a frame, or the rest of one, was dropped.
@@ -193,7 +194,9 @@ func (e *Engine) inState(x *rx, reg *syncproto.Region, b []byte) {
 	if e.peers.clash.IsValid() && x.peer.Addr == e.peers.clash {
 		return
 	}
-	e.bulkRecord(x.now, x.peer)
+	if reg.Action == syncproto.ActUpd {
+		e.bulkRecord(x.now, x.peer)
+	}
 	m := &e.scratch.record
 	if reason, ok := e.fromWire(x, reg.Format, w, m); !ok {
 		e.reason(reason)
@@ -202,6 +205,7 @@ func (e *Engine) inState(x *rx, reg *syncproto.Region, b []byte) {
 		}
 		return
 	}
+	m.isNew = reg.Action == syncproto.ActIns
 	e.record(x, m)
 }
 
@@ -273,6 +277,10 @@ func (e *Engine) inRequest(x *rx, id pfstate.ID) {
 	r, _, ok := e.tab.ByName(id)
 	if !ok || e.tab.At(r).Has(pfstate.FlagDead) {
 		e.count(CountBadState)
+		return
+	}
+	if s := e.tab.At(r); !s.Has(pfstate.FlagCarried) && s.Expire <= x.now+refreshSlack {
+		e.count(CountBadState) // over, as far as we know: hearsay would only keep the dead
 		return
 	}
 	e.push(x.now, r)
