@@ -3,11 +3,13 @@ package cli
 import (
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/pfsync/pfsync/cmd/internal/control"
 	"github.com/pfsync/pfsync/syncproto/capture"
 	"github.com/pfsync/pfsync/syncproto/text"
 )
@@ -30,6 +32,9 @@ func (a *app) decodeCommand() *cobra.Command {
 			}
 			if err := o.parse(c.Flags()); err != nil {
 				return err
+			}
+			if o.origin == control.OriginLocal || o.origin == control.OriginPeer {
+				return usage("--origin %s: a capture does not tell whose it is; give an address or a creatorid", o.origin)
 			}
 			return a.decodeFile(&o, args[0])
 		},
@@ -85,7 +90,11 @@ func (a *app) decode(o *decodeOptions, in io.Reader) error {
 // are any. What was taken out is not missing from the packet.
 func (o *frameFilter) reducePacket(p *capture.Packet) bool {
 	before := len(p.Frame)
-	p.Frame = o.reduce(p.Frame)
+	var from netip.Addr
+	if p.IP != nil {
+		from = p.IP.Src
+	}
+	p.Frame = o.reduce(p.Frame, from)
 	if p.Frame != nil && p.IP != nil && len(p.Frame) != before {
 		ip := *p.IP
 		ip.TotalLen = ip.HeaderLen + len(p.Frame)

@@ -54,6 +54,13 @@ func (a *app) monitor(o *monitorOptions) error {
 	}
 	c := a.client()
 	defer c.Close()
+	if o.origin != "" { // what local means may be asked
+		st, err := c.Status(a.ctx)
+		if err != nil {
+			return errors.Join(a.gone(err), finish())
+		}
+		o.hostID = uint32(st.HostID)
+	}
 	n := 0
 	err = c.Monitor(a.ctx, func(r *control.Record) error {
 		if r.Lost > 0 {
@@ -62,7 +69,7 @@ func (a *app) monitor(o *monitorOptions) error {
 		if o.direction != "" && r.Dir != o.direction {
 			return nil
 		}
-		if r.Data = o.reduce(r.Data); r.Data == nil {
+		if r.Data = o.reduce(r.Data, r.Src); r.Data == nil {
 			return nil
 		}
 		if err := print(r); err != nil {

@@ -60,15 +60,15 @@ func TestReduce(t *testing.T) {
 	for _, c := range golden.Cases(t, "openbsd6") {
 		for _, p := range c.Packets {
 			frame := p.Frame()
-			if got := (&frameFilter{}).reduce(frame); !bytes.Equal(got, frame) {
+			if got := (&frameFilter{}).reduce(frame, netip.Addr{}); !bytes.Equal(got, frame) {
 				t.Fatalf("%s: nothing asked changes the frame", c.Name)
 			}
 			o := frameFilter{actions: []string{"INS", "UPD"}}
-			small := o.reduce(frame)
+			small := o.reduce(frame, netip.Addr{})
 			if small == nil {
 				continue
 			}
-			if again := o.reduce(small); !bytes.Equal(again, small) {
+			if again := o.reduce(small, netip.Addr{}); !bytes.Equal(again, small) {
 				t.Errorf("%s: reduced twice is another frame", c.Name)
 			}
 		}

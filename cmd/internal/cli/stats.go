@@ -74,6 +74,7 @@ var actionWords = map[string]string{
 	"EOF":     "end of frame mark",
 	"INS":     "state insert",
 	"UPD":     "state update",
+	"LINUX":   "Linux region message",
 }
 
 func statsText(st control.Stats, zeros bool) []byte {

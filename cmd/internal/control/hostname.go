@@ -74,7 +74,7 @@ func shellWord(line string) (arg, rest string, err error) {
 			}
 			b.WriteByte(line[i])
 		case '$', '`', ';', '&', '|', '<', '>', '(', ')', '*', '?':
-			return "", "", fmt.Errorf("%q: only words, quotes and comments are understood here; a command starts with !", c)
+			return "", "", fmt.Errorf("%q: only words, quotes and comments are understood here; commands start with an exclamation mark", c)
 		default:
 			b.WriteByte(c)
 		}
