@@ -1,0 +1,43 @@
+package daemon
+
+import (
+	"time"
+)
+
+// Bounds of a stop: what is queued leaves within, or not at all.
+const (
+	finishWait   = 2 * time.Second
+	finishFrames = 1 << 14
+)
+
+// finish sends what is queued, never a CLR, and has the kernel do what was
+// asked of it. Inputs have been stopped, so it comes to an end; a peer's bulk
+// transfer is not ended.
+func (l *loop) finish() {
+	l.now = l.clock()
+	deadline := time.After(finishWait)
+	for total := 0; total < finishFrames; {
+		total += l.drainFrames(l.now + l.longestDelay())
+		l.drainOps()
+		if len(l.spareOps) == opBatches && len(l.spareFrames) == frameBatches {
+			break
+		}
+		select {
+		case b := <-l.frames.free:
+			l.sent(b)
+		case b := <-l.ops.free:
+			l.answered(b)
+		case <-deadline:
+			l.log.Warn("stopped before all that was queued was sent")
+			return
+		}
+	}
+	if l.clean() {
+		put(l.keep.demotion, 0)
+	}
+}
+
+// longestDelay is how far in the future all that is queued now is due.
+func (l *loop) longestDelay() int64 {
+	return max(int64(l.eng.Config().MaxDelay), int64(time.Second))
+}

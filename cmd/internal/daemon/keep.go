@@ -1,0 +1,138 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/pfsync/pfsync/cmd/internal/control"
+)
+
+// writeFile replaces a file as a whole: who reads sees the old or the new.
+func writeFile(path, content string, mode os.FileMode) error {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(content)
+	err = errors.Join(err, f.Chmod(mode), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+	}
+	return err
+}
+
+// readHostID returns the creatorid kept in the state directory, and makes one
+// where there is none. A file that makes no sense is an error: with another id
+// peers would take us for another host.
+func readHostID(path string) (uint32, error) {
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		id := control.RandomHostID()
+		return id, writeHostID(path, id)
+	}
+	if err != nil {
+		return 0, err
+	}
+	id, err := strconv.ParseUint(strings.TrimSpace(string(b)), 16, 32)
+	if err != nil || id == 0 {
+		return 0, fmt.Errorf("%s: no hostid in it; remove it to get a new one", path)
+	}
+	return uint32(id), nil
+}
+
+func writeHostID(path string, id uint32) error {
+	return writeFile(path, fmt.Sprintf("%08x\n", id), 0o600)
+}
+
+// kernelPath is the file that tells which kernel table the last run followed.
+func kernelPath(d control.Dirs, name string) string { return filepath.Join(d.State, name+".kernel") }
+
+// sameKernel reports whether the last run followed the same kernel table, and
+// notes this one.
+func sameKernel(path, id string) (bool, error) {
+	if id == "" {
+		return false, nil
+	}
+	b, err := os.ReadFile(path)
+	if err == nil && strings.TrimSpace(string(b)) == id {
+		return true, nil
+	}
+	return false, writeFile(path, id+"\n", 0o600)
+}
+
+// knownPeers reports whether the file of peers names one.
+func knownPeers(path string) bool {
+	b, err := os.ReadFile(path)
+	return err == nil && len(strings.TrimSpace(string(b))) > 0
+}
+
+// keeper writes the files that follow the loop: a disk that hangs must not
+// stop it.
+type keeper struct {
+	demotionPath, peersPath string
+	demotion                chan int          // latest only
+	peers                   chan []netip.Addr // latest only
+	log                     *slog.Logger
+}
+
+func newKeeper(d control.Dirs, name string, log *slog.Logger) *keeper {
+	return &keeper{
+		demotionPath: d.Demotion(name), peersPath: d.Peers(name),
+		demotion: make(chan int, 1), peers: make(chan []netip.Addr, 1), log: log,
+	}
+}
+
+// put replaces what the channel holds. There is one writer.
+func put[T any](c chan T, v T) {
+	select {
+	case <-c:
+	default:
+	}
+	c <- v
+}
+
+// run writes until the loop closes the channels.
+func (k *keeper) run() error {
+	demotion, peers := k.demotion, k.peers
+	for demotion != nil || peers != nil {
+		select {
+		case v, ok := <-demotion:
+			if !ok {
+				demotion = nil
+				continue
+			}
+			k.write(k.demotionPath, strconv.Itoa(v)+"\n", 0o644)
+		case v, ok := <-peers:
+			if !ok {
+				peers = nil
+				continue
+			}
+			k.writePeers(v)
+		}
+	}
+	return nil
+}
+
+func (k *keeper) writePeers(addrs []netip.Addr) {
+	var b strings.Builder
+	for _, a := range addrs {
+		fmt.Fprintln(&b, a)
+	}
+	k.write(k.peersPath, b.String(), 0o600)
+}
+
+func (k *keeper) write(path, content string, mode os.FileMode) {
+	if err := writeFile(path, content, mode); err != nil {
+		k.log.Error("cannot write file", "err", err)
+	}
+}

@@ -1,0 +1,76 @@
+package daemon
+
+import (
+	"context"
+
+	"github.com/pfsync/pfsync/cmd/internal/control"
+	"github.com/pfsync/pfsync/pfstate"
+	"github.com/pfsync/pfsync/syncproto"
+	"github.com/pfsync/pfsync/syncproto/engine"
+)
+
+// Stats implements control.Backend.
+func (d *Daemon) Stats(ctx context.Context) (control.Stats, error) {
+	var st engine.Stats
+	own := map[string]uint64{}
+	l := d.loop
+	err := l.do(ctx, func() {
+		st = l.eng.Stats
+		l.addOwn(own)
+	})
+	if err != nil {
+		return control.Stats{}, err
+	}
+	d.addKernel(own)
+	for r := range engine.Reasons {
+		own[r.String()] = st.Reason[r]
+	}
+	own["framesin"], own["bytesin"] = st.FramesIn, st.BytesIn
+	own["framesout"], own["bytesout"] = st.FramesOut, st.BytesOut
+	own["kerncreate"], own["kernupdate"], own["kerndelete"], own["kernget"] = st.OpsCreate, st.OpsUpdate, st.OpsDelete, st.OpsGet
+	return control.Stats{Counters: counters(&st.Count), In: actions(&st.In), Out: actions(&st.Out), Reasons: own}, nil
+}
+
+// addOwn adds what the loop counts: the cost of dumps, frames made smaller.
+func (l *loop) addOwn(m map[string]uint64) {
+	d := &l.dump
+	m["dumps"], m["dumpsfailed"] = d.count, d.failed
+	m["dumpmicroseconds"], m["dumppermille"] = uint64(d.last/1000), d.permille(l.now)
+	m["mtushrunk"] = l.shrunk
+}
+
+// addKernel adds what the sockets to the kernel count.
+func (d *Daemon) addKernel(m map[string]uint64) {
+	lis, dmp, inj := d.lis.Stats(), d.dmp.Stats(), d.inj.Stats()
+	m["events"], m["eventsmalformed"], m["eventsforeign"] = lis.Events, lis.Malformed, lis.Foreign
+	m["eventbuffer"] = uint64(lis.RcvBuf)
+	m["dumprecords"], m["dumpmalformed"], m["dumptruncated"], m["dumpintr"] = dmp.Records, dmp.Malformed, dmp.Truncated, dmp.Intr
+	m["kernsends"], m["kernunanswered"] = inj.Sends, inj.Lost
+	m["kernnohelper"], m["kernnolabels"] = inj.NoHelper, inj.NoLabels
+	m["kernok"] = inj.Results[pfstate.ResultOK]
+}
+
+// shownActions are those in use, in wire order.
+var shownActions = []syncproto.Action{
+	syncproto.ActClr, syncproto.ActInsAck, syncproto.ActUpdC, syncproto.ActUpdReq, syncproto.ActDel, syncproto.ActDelC,
+	syncproto.ActBus, syncproto.ActEOF, syncproto.ActIns, syncproto.ActUpd, syncproto.ActTDB,
+}
+
+func actions(n *[syncproto.Actions]uint64) []control.Count {
+	var cs []control.Count
+	for _, a := range shownActions {
+		cs = append(cs, control.Count{Name: a.String(), Count: n[a]})
+	}
+	return cs
+}
+
+func counters(n *[engine.Counters]uint64) control.Counters {
+	return control.Counters{
+		IPackets: n[engine.CountIPackets], IPackets6: n[engine.CountIPackets6],
+		BadIf: n[engine.CountBadIf], BadTTL: n[engine.CountBadTTL], HDrops: n[engine.CountHdrOps],
+		BadVer: n[engine.CountBadVer], BadAct: n[engine.CountBadAct], BadLen: n[engine.CountBadLen],
+		BadAuth: n[engine.CountBadAuth], Stale: n[engine.CountStale], BadVal: n[engine.CountBadVal],
+		BadState: n[engine.CountBadState], OPackets: n[engine.CountOPackets], OPackets6: n[engine.CountOPackets6],
+		ONoMem: n[engine.CountONoMem], OErrors: n[engine.CountOErrors],
+	}
+}
