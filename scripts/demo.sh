@@ -168,9 +168,7 @@ start_pfsync() {
 
 start_traffic() {
 	title "Two connections through fw-a, both behind NAT: a download, and a session that speaks once a second"
-	start fw-a tcpdump -l -n -i pfsync0 >"$dir/tcpdump" 2>"$dir/tcpdump.err"
-	until_true 10 "tcpdump does not listen" grep -q '^listening on' "$dir/tcpdump.err"
-	start server traffic serve :80
+	start server traffic serve :80 2>"$dir/serve.err"
 	until_true 10 "the server does not listen" listening
 	start_client bulk
 	start_client talk
@@ -200,12 +198,12 @@ return_a() {
 	title "fw-a comes back, with an empty state table, as after a reboot"
 	topo_leave fw-a
 	quiet fw-a conntrack -F >/dev/null 2>&1
-	say "Entries in its kernel: $(quiet fw-a conntrack -C)"
+	say "Connections in its kernel: $(kernel_entries fw-a | wc -l)"
 	topo_power fw-a up
 	cmd fw-a pfsyncctl pfsync0 syncdev eth2
 	cmd fw-a pfsyncctl pfsync0 wait --timeout 30
 	until_true 10 "the kernel of fw-a did not get the connections back" kernel_has fw-a
-	say "Entries in its kernel: $(quiet fw-a conntrack -C)"
+	say "Connections in its kernel: $(kernel_entries fw-a | wc -l)"
 
 	title "fw-a takes over again"
 	mark_gaps
@@ -216,6 +214,28 @@ return_a() {
 	second_bulk=$(field bulk 6) second_talk=$(field talk 6)
 }
 
+# short_connection says one line and goes: a state that is made, changes, ends.
+short_connection() {
+	quiet client bash -c "exec 3<>/dev/tcp/$TOPO_SERVER/80 && printf 'talk\nhello\n' >&3 && head -n 1 <&3" >/dev/null
+}
+
+# seen FILE LINES: so much has been printed.  If not, one more connection.
+seen() {
+	[ "$(wc -l <"$1")" -ge "$2" ] || {
+		short_connection
+		sleep 0.2
+		[ "$(wc -l <"$1")" -ge "$2" ]
+	}
+}
+
+# show HOST FILE COMMAND...: what a command that runs on printed until now.
+show() {
+	local host=$1 file=$2
+	shift 2
+	printf '   %s%s#%s %s\n' "$bold" "$host" "$plain" "$*"
+	head -n 6 "$file" | indent
+}
+
 look() {
 	title "What there is to see"
 	local host
@@ -223,10 +243,15 @@ look() {
 		cmd "$host" pfsyncctl pfsync0
 	done
 	cmd fw-b pfsyncctl pfsync0 states
-	printf '   %sfw-a#%s tcpdump -n -i pfsync0          %s(its first lines, from before its death)%s\n' \
-		"$bold" "$plain" "$dim" "$plain"
-	[ -s "$dir/tcpdump" ] || fail "tcpdump on pfsync0 saw nothing"
-	head -n 8 "$dir/tcpdump" | indent
+
+	say "And while short connections come and go:"
+	start fw-a tcpdump -l -n -i pfsync0 >"$dir/tcpdump" 2>"$dir/tcpdump.err"
+	until_true 10 "tcpdump does not listen" grep -q '^listening on' "$dir/tcpdump.err"
+	start fw-b env "PFSYNC_RUNDIR=$dir/fw-b" pfsyncctl pfsync0 monitor --direction in --action INS >"$dir/monitor" 2>&1
+	until_true 10 "tcpdump on pfsync0 saw nothing" seen "$dir/tcpdump" 4
+	until_true 10 "the monitor of fw-b saw nothing" seen "$dir/monitor" 4
+	show fw-a "$dir/tcpdump" tcpdump -n -i pfsync0
+	show fw-b "$dir/monitor" pfsyncctl pfsync0 monitor --direction in --action INS
 }
 
 verdict() {

@@ -95,6 +95,8 @@ base() {
 		#!/bin/busybox sh
 		/bin/busybox mkdir -p /proc /sys /dev /run
 		/bin/busybox --install -s /bin
+		# An applet must not stand in for a tool of the same name.
+		for t in /usr/sbin/*; do /bin/busybox rm -f "/bin/${t##*/}"; done
 		export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
 		mount -t proc proc /proc
 		mount -t sysfs sysfs /sys
