@@ -120,6 +120,9 @@ func serve(o options, log *slog.Logger) error {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
+	if err := checkCapabilities(); err != nil {
+		return errors.Join(err, control.ReportReady(err))
+	}
 	d, err := New(Config{
 		Name: o.name, Dirs: o.dirs, Log: log, Host: System(nil),
 		Confine: func() error { return dropCapabilities(log) },
