@@ -47,7 +47,8 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Values[daemons{}] = map[string]*daemon{}
 			run := filepath.Join(env.WorkDir, "run")
-			env.Vars = append(env.Vars, "PFSYNC_RUNDIR="+run, "PFSYNC_ETCDIR="+filepath.Join(env.WorkDir, "etc"), "TZ=UTC")
+			env.Vars = append(env.Vars, "PFSYNC_RUNDIR="+run, "PFSYNC_ETCDIR="+filepath.Join(env.WorkDir, "etc"), "TZ=UTC",
+				"GORACE=atexit_sleep_ms=0") // else every command takes a second with -race
 			return os.Mkdir(run, 0o755)
 		},
 		Condition: func(cond string) (bool, error) {

@@ -14,7 +14,7 @@ import (
 
 // serve starts a server on a socket of its own. Run has returned nil when the
 // test ends.
-func serve(t *testing.T, b control.Backend) (path string) {
+func serve(t testing.TB, b control.Backend) (path string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "pfsync0.sock")
 	ln, err := control.Listen(path, "no-such-group")
