@@ -19,7 +19,7 @@ MAN     = $(wildcard man/*.[1-9])
 SCRIPTS = $(shell grep -lE '^\#! ?/(usr/)?s?bin/(env )?(ba)?sh' .ci/run $$(find scripts -type f))
 
 .PHONY: all help install uninstall test race lint fuzz integration bench cover man ci clean \
-	demo simulate test-vm check-format check-vet check-scripts go-test race-quick fuzz-quick
+	demo simulate test-vm check-format check-vet check-scripts go-test race-quick fuzz-quick check-boot
 
 all: ## build bin/pfsyncd and bin/pfsyncctl
 	@$(SETUP) build
@@ -39,7 +39,7 @@ uninstall: ## remove what install put there
 
 test: ## all checks and tests, in minutes
 	@$(SETUP) test
-	$(MAKE) --no-print-directory check-format check-vet check-scripts man all go-test race-quick fuzz-quick
+	$(MAKE) --no-print-directory check-format check-vet check-scripts man all go-test race-quick fuzz-quick check-boot
 
 check-format:
 	@bad=$$("$$($(GO) env GOROOT)/bin/gofmt" -l .); \
@@ -53,6 +53,11 @@ check-scripts:
 
 go-test:
 	$(GO) test -count=1 $(GOTEST_FLAGS) ./...
+
+# Init scripts and the keepalived example against the real programs.
+check-boot:
+	@[ "$$(id -u)" = 0 ] || [ -n "$$PFSYNC_REQUIRE_NETNS" ] || { echo "check-boot: skipped, needs root"; exit 0; }; \
+	bash scripts/test-boot.sh && scripts/keepalived/check.sh
 
 # The packages without a kernel in them, which is where the races would be
 # cheapest to find; `make race` runs them all.

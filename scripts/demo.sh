@@ -233,7 +233,7 @@ show() {
 	local host=$1 file=$2
 	shift 2
 	printf '   %s%s#%s %s\n' "$bold" "$host" "$plain" "$*"
-	head -n 6 "$file" | indent
+	head -n 5 "$file" | indent
 }
 
 look() {
