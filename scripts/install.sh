@@ -30,7 +30,7 @@ files() {
 	for page in man/*.[1-9]; do
 		echo "644 $page $prefix/share/man/man${page##*.}/${page##*/}"
 	done
-	for f in scripts/keepalived/* scripts/nft/* scripts/ucarp/*; do
+	for f in scripts/keepalived/* scripts/nft/* scripts/ucarp/* scripts/wireshark/*; do
 		echo "$(mode_of "$f") $f $prefix/share/doc/pfsync/${f#scripts/}"
 	done
 	for f in README.md LICENSE; do
