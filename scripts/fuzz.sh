@@ -24,5 +24,5 @@ targets | while read -r pkg name; do
 		cat "$log"
 		exit 1
 	}
-	tail -n 2 "$log" | head -n 1
+	grep "^fuzz: elapsed" "$log" | tail -n 1
 done
