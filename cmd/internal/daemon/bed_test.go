@@ -20,7 +20,8 @@ const patience = 60 * time.Second
 type node struct {
 	*Daemon
 	t      testing.TB
-	ns     *nstest.NS
+	ns     *nstest.NS // nil on a fake host
+	where  string     // for messages
 	dirs   control.Dirs
 	cancel context.CancelFunc
 	done   chan error
@@ -41,6 +42,9 @@ func newNode(t testing.TB, ns *nstest.NS, dir string) *node {
 
 func run(t testing.TB, d *Daemon, ns *nstest.NS, dirs control.Dirs) *node {
 	n := &node{Daemon: d, t: t, ns: ns, dirs: dirs, done: make(chan error, 1)}
+	if ns != nil {
+		n.where = ns.Name()
+	}
 	var ctx context.Context
 	ctx, n.cancel = context.WithCancel(context.Background())
 	ready := make(chan struct{})
@@ -117,7 +121,7 @@ func (n *node) waitSync(want control.SyncState) {
 			return errorText(string(got))
 		}
 		return nil
-	}, n.ns.Name()+" to be "+string(want))
+	}, n.where+" to be "+string(want))
 }
 
 // demotionFile reads what keepalived would.
@@ -137,7 +141,7 @@ func (n *node) waitDemotion(want string) {
 			return errorText(got)
 		}
 		return nil
-	}, n.ns.Name()+": demotion "+want)
+	}, n.where+": demotion "+want)
 }
 
 type errorText string

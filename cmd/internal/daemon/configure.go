@@ -168,26 +168,6 @@ func (d *Daemon) setDevice(c *control.Config, link syncdev.Link) error {
 // leastTunMTU is ETH_MIN_MTU, which TUN devices have.
 const leastTunMTU = 68
 
-// setLiberal has TCP outside its window pass while a syncdev is set: a
-// connection that was elsewhere for a second has another window when it
-// returns.
-func (d *Daemon) setLiberal(on bool) {
-	switch {
-	case on && d.liberal == nil:
-		was, err := d.host.SetLiberal(1)
-		if err != nil {
-			d.log.Warn("connections may stall when they come back", "err", err)
-			return
-		}
-		d.liberal = &was
-	case !on && d.liberal != nil:
-		if _, err := d.host.SetLiberal(*d.liberal); err != nil {
-			d.log.Warn("cannot restore", "err", err)
-		}
-		d.liberal = nil
-	}
-}
-
 // open reports whether there are sockets.
 func (p *port) open() bool { return p != nil && p.wire != nil }
 

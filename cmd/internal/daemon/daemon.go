@@ -57,7 +57,7 @@ type Daemon struct {
 	set     setup      // in force
 	kept    uint32     // hostid of the state directory
 	watch   *watch
-	liberal *uint32 // what nf_conntrack_tcp_be_liberal was before we set it; nil: not set by us
+	liberal bool // nf_conntrack_tcp_be_liberal has been set
 
 	censusMu sync.Mutex
 	census   census // guarded by censusMu

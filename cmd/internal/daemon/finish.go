@@ -14,13 +14,24 @@ const (
 // asked of it. Inputs have been stopped, so it comes to an end; a peer's bulk
 // transfer is not ended.
 func (l *loop) finish() {
+	if !l.flush(time.After(finishWait)) {
+		l.log.Warn("stopped before all that was queued was sent")
+	}
+	if l.clean() {
+		put(l.keep.demotion, 0)
+	}
+}
+
+// flush reports whether nothing is left with sender and injector.
+func (l *loop) flush(deadline <-chan time.Time) bool {
 	l.now = l.clock()
-	deadline := time.After(finishWait)
-	for total := 0; total < finishFrames; {
-		total += l.drainFrames(l.now + l.longestDelay())
+	for total := 0; ; {
+		if total < finishFrames {
+			total += l.drainFrames(l.now + l.longestDelay())
+		}
 		l.drainOps()
 		if len(l.spareOps) == opBatches && len(l.spareFrames) == frameBatches {
-			break
+			return true
 		}
 		select {
 		case b := <-l.frames.free:
@@ -28,12 +39,8 @@ func (l *loop) finish() {
 		case b := <-l.ops.free:
 			l.answered(b)
 		case <-deadline:
-			l.log.Warn("stopped before all that was queued was sent")
-			return
+			return false
 		}
-	}
-	if l.clean() {
-		put(l.keep.demotion, 0)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"github.com/pfsync/pfsync/cmd/internal/control"
@@ -44,6 +45,9 @@ func Main(args []string, stdout, stderr io.Writer, getenv func(string) string) i
 	if !o.foreground && getenv(control.EnvReady) == "" {
 		err = background(args)
 	} else {
+		if !o.foreground {
+			os.Chdir("/") // keep no file system busy
+		}
 		log := newLogger(o.foreground, o.verbose, stderr).With("dev", o.name)
 		err = serve(o, log)
 		if err != nil && !o.foreground {
@@ -82,6 +86,11 @@ func parse(args []string, stderr io.Writer, getenv func(string) string) (options
 		return o, fmt.Errorf("%s: %w", o.name, control.ErrInvalid)
 	}
 	o.dirs = control.FindDirs(run, state, getenv)
+	for _, dir := range []*string{&o.dirs.Run, &o.dirs.State, &o.dirs.Etc} { // the daemon leaves the working directory
+		if abs, err := filepath.Abs(*dir); err == nil {
+			*dir = abs
+		}
+	}
 	return o, nil
 }
 

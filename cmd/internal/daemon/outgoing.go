@@ -36,7 +36,7 @@ func (l *loop) fill(now int64, b *frames) int {
 		if !ok {
 			break
 		}
-		b.pkt[b.n] = append(buf[:tunif.HeaderLen], fr.Data...) // in place: it is there already
+		b.pkt[b.n] = withHeadroom(buf, fr.Data)
 		b.show[b.n] = fr.Show
 		if l.monitors.any() {
 			l.monitors.publish(l.outRecord(fr.Data))
@@ -44,6 +44,15 @@ func (l *loop) fill(now int64, b *frames) int {
 		b.n++
 	}
 	return b.n
+}
+
+// withHeadroom is the packet of a frame that was made in buf behind its
+// headroom; one that outgrew buf is copied.
+func withHeadroom(buf, data []byte) []byte {
+	if &buf[tunif.HeaderLen] == &data[0] {
+		return buf[:tunif.HeaderLen+len(data)]
+	}
+	return append(make([]byte, tunif.HeaderLen), data...)
 }
 
 // sendPort is where frames go beside the pseudo-device.
