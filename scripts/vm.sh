@@ -34,7 +34,8 @@ modules='nf_tables nft_ct nft_chain_nat nft_nat nft_masq nft_queue nft_log nft_o
 	ip6table_filter ip6table_mangle ip6table_raw nf_conntrack_ftp nf_nat_ftp
 	veth tun dummy bridge 8021q vrf sctp ip_gre sch_netem af_packet
 	netlink_diag inet_diag tcp_diag udp_diag'
-tools='bash bridge ip nft xtables-nft-multi conntrack tcpdump sysctl ping ss'
+# Those that run other programs are here too: busybox's would run its own applets.
+tools='env nsenter timeout bash bridge ip nft xtables-nft-multi conntrack tcpdump sysctl ping ss'
 
 # kernel unpacks the newest stock kernel once.
 kernel() {
@@ -110,8 +111,8 @@ base() {
 		echo /bin/modprobe >/proc/sys/kernel/modprobe
 		for m in tun veth bridge nf_conntrack_netlink nf_tables nft_ct nft_chain_nat; do modprobe $m; done
 		ip link set lo up
-		# The default goes by memory, of which there is little here.
-		echo 262144 >/proc/sys/net/netfilter/nf_conntrack_max
+		# The defaults go by memory, of which there is little here.
+		for f in buckets max; do echo 262144 >/proc/sys/net/netfilter/nf_conntrack_$f; done
 		/usr/sbin/bash /script
 		echo "VM-STATUS=$?"
 		poweroff -f
