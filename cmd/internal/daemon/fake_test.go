@@ -109,8 +109,6 @@ type fakeHost struct {
 	kernel *fakeKernel
 	dev    *tuntest.Device
 	link   *tuntest.Link
-	watch  func() *tuntest.Watcher // the latest
-	status syncdev.Status
 	addr   netip.Addr
 }
 

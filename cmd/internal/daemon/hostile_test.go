@@ -82,21 +82,3 @@ func TestHostileFrames(t *testing.T) {
 		waitFlow(t, p.FW[1], true, f.family, f.words...)
 	}
 }
-
-// TestSyncpeer: frames go to one address and only its are heard.
-func TestSyncpeer(t *testing.T) {
-	p := newPair(t, nstest.Options{Firewalls: 2})
-	p.FW[1].Addr(t, nstest.SyncDev, "10.0.3.77/24")
-	p.n[0].set("syncpeer", p.SyncAddr(1))
-	p.n[1].set("syncpeer", p.SyncAddr(0))
-	for _, n := range p.n {
-		n.waitSync("ok")
-	}
-	for _, f := range p.tcpUDP(t) {
-		waitFlow(t, p.FW[1], true, f.family, f.words...)
-	}
-	before := p.n[0].stats().Reasons["badsrc"]
-	p.FW[1].Run(t, "ip", "route", "add", p.SyncAddr(0)+"/32", "dev", nstest.SyncDev, "src", "10.0.3.77")
-	newRawSender(t, p.FW[1], nstest.SyncDev, 255).send(p.SyncAddr(0), []byte("from elsewhere"))
-	nstest.Eventually(t, patience, func() bool { return p.n[0].stats().Reasons["badsrc"] > before }, "badsrc")
-}

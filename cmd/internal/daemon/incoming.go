@@ -20,6 +20,9 @@ func (l *loop) received(b *packets) {
 		if l.monitors.any() && p.IfIndex == l.link.Index {
 			l.monitors.publish(l.inRecord(p))
 		}
+		if p.Src.Is6() {
+			l.in6++
+		}
 		if !l.refuse(p) {
 			l.eng.Remote(l.now, p.Src, p.Data)
 		}

@@ -11,21 +11,21 @@ import (
 )
 
 // newLogger logs to stderr in the foreground, else to syslog, which under
-// systemd is the journal. Where there is no syslog stderr has to do.
-func newLogger(foreground, verbose bool, stderr io.Writer) *slog.Logger {
+// systemd is the journal. Where there is no syslog stderr has to do. flush
+// waits until all is written.
+func newLogger(foreground, verbose bool, stderr io.Writer) (log *slog.Logger, flush func()) {
 	level := slog.LevelInfo
 	if verbose {
 		level = slog.LevelDebug
 	}
-	opts := &slog.HandlerOptions{Level: level}
-	if foreground {
-		return slog.New(slog.NewTextHandler(stderr, opts))
+	var h slog.Handler = slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level})
+	if !foreground {
+		if w, err := syslog.New(syslog.LOG_DAEMON|syslog.LOG_INFO, "pfsyncd"); err == nil {
+			h = newSyslog(w, level)
+		}
 	}
-	w, err := syslog.New(syslog.LOG_DAEMON|syslog.LOG_INFO, "pfsyncd")
-	if err != nil {
-		return slog.New(slog.NewTextHandler(stderr, opts))
-	}
-	return slog.New(newSyslog(w, level))
+	q := newLogQueue()
+	return slog.New(&queuedHandler{h, q}), q.close
 }
 
 // severities is what the handler wants of a syslog.Writer.

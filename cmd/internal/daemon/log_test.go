@@ -34,3 +34,36 @@ func TestSyslog(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
+
+// stuckWriter takes nothing until it is released.
+type stuckWriter struct {
+	release chan struct{}
+	got     strings.Builder
+}
+
+func (w *stuckWriter) Write(b []byte) (int, error) {
+	<-w.release
+	return w.got.Write(b)
+}
+
+// TestStuckLog: a log that hangs delays nobody, and says later what it lost.
+func TestStuckLog(t *testing.T) {
+	w := &stuckWriter{release: make(chan struct{})}
+	log, flush := newLogger(true, false, w)
+	for i := range 2 * logRecords {
+		log.Info("line", "i", i)
+	}
+	close(w.release)
+	for { // until there is room again
+		log.Info("after")
+		if len(log.Handler().(*queuedHandler).q.todo) < logRecords {
+			break
+		}
+	}
+	log.Info("last")
+	flush()
+	if out := w.got.String(); !strings.Contains(out, "msg=line i=0\n") || !strings.Contains(out, " lost=") || !strings.Contains(out, "msg=last") {
+		t.Errorf("log of %d bytes, ends in %q", len(out), out[max(0, len(out)-100):])
+	}
+	log.Info("too late")
+}

@@ -64,6 +64,10 @@ type loop struct {
 	sync     control.Sync // as last seen, for since
 	idle     int          // turns without input or output
 	shrunk   uint64       // times mtuCap went down
+
+	// Of the packets that the engine counts, those over IPv6, which it does not
+	// tell apart.
+	in6, out6 uint64
 }
 
 // do runs f in the loop and waits for it. The error is that of ctx, or

@@ -48,7 +48,9 @@ func Main(args []string, stdout, stderr io.Writer, getenv func(string) string) i
 		if !o.foreground {
 			os.Chdir("/") // keep no file system busy
 		}
-		log := newLogger(o.foreground, o.verbose, stderr).With("dev", o.name)
+		log, flush := newLogger(o.foreground, o.verbose, stderr)
+		defer flush()
+		log = log.With("dev", o.name)
 		err = serve(o, log)
 		if err != nil && !o.foreground {
 			log.Error("pfsyncd ends", "err", err)
@@ -146,7 +148,7 @@ func serve(o options, log *slog.Logger) error {
 			log.Warn("nobody waited for us to be ready", "err", err)
 		}
 		tell(log, "READY=1")
-		log.Info("ready", "hostid", fmt.Sprintf("%08x", d.kept))
+		log.Info("ready", "hostid", fmt.Sprintf("%08x", d.set.hostID))
 	})
 	if err == nil {
 		log.Info("stopped")

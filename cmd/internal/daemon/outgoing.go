@@ -81,6 +81,9 @@ func (l *loop) sent(b *frames) {
 	if b.tooBig > 0 && b.port == l.set.port {
 		l.shrink(b.tooBig)
 	}
+	if b.port != nil && l.peerAddr().Is6() {
+		l.out6 += uint64(b.n)
+	}
 	b.port = nil
 	l.spareFrames = append(l.spareFrames, b)
 }

@@ -134,6 +134,7 @@ func TestPrograms(t *testing.T) {
 	elsewhere.fails(1, "daemon runs in another network namespace; set PFSYNC_RUNDIR", elsewhere.env(filepath.Join(binDir, "pfsyncctl"), "pfsync0")...)
 	second := newHost(t, ns)
 	second.fails(1, "one pfsync interface per network namespace", second.pfsyncd("-f", "pfsync1")...)
+	second.fails(1, "an interface of that name exists", second.pfsyncd("-f")...)
 	h.ctl("pfsync0", "destroy")
 	h.fails(3, "", h.env(filepath.Join(binDir, "pfsyncctl"), "pfsync0")...)
 	gone(t, pid)

@@ -16,6 +16,10 @@ func (d *Daemon) Stats(ctx context.Context) (control.Stats, error) {
 	l := d.loop
 	err := l.do(ctx, func() {
 		st = l.eng.Stats
+		st.Count[engine.CountIPackets] -= l.in6
+		st.Count[engine.CountIPackets6] += l.in6
+		st.Count[engine.CountOPackets] -= l.out6
+		st.Count[engine.CountOPackets6] += l.out6
 		l.addOwn(own)
 	})
 	if err != nil {
