@@ -1,0 +1,86 @@
+package daemon
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"github.com/pfsync/pfsync/cmd/internal/control"
+	"github.com/pfsync/pfsync/pfstate"
+	"github.com/pfsync/pfsync/syncproto/engine"
+)
+
+// makeLoop reads what is kept on disk and makes the engine.
+func (d *Daemon) makeLoop() (err error) {
+	if d.kept, err = readHostID(d.dirs.HostID(d.name)); err != nil {
+		return fmt.Errorf("hostid: %w", err)
+	}
+	same, err := sameKernel(kernelPath(d.dirs, d.name), d.host.KernelID())
+	if err != nil {
+		return fmt.Errorf("state directory: %w", err)
+	}
+	if err := writeFile(d.dirs.Demotion(d.name), "0\n", 0o644); err != nil {
+		return fmt.Errorf("demotion: %w", err)
+	}
+	d.set = setup{conf: control.DefaultConfig(), hostID: d.kept}
+	if d.set.filter, d.set.localFilter, err = newFilter(d.set.conf.NoSync); err != nil {
+		return err
+	}
+	d.keep = newKeeper(d.dirs, d.name, d.log)
+	l := &loop{
+		log: d.log, clock: monotonic(), wall: time.Now, keep: d.keep,
+		events: newExchange(eventBatches, func() *events { return newEvents(eventsPerBatch) }),
+		dumps:  newExchange(dumpBatches, func() *events { return newEvents(dumpPerBatch) }),
+		input:  newExchange(packetBatches, newPackets),
+		ops:    exchange[ops]{make(chan *ops, opBatches), make(chan *ops, opBatches)},
+		frames: exchange[frames]{make(chan *frames, frameBatches), make(chan *frames, frameBatches)},
+		asks:   make(chan func()), ended: make(chan struct{}),
+		set: d.set, known: knownPeers(d.dirs.Peers(d.name)),
+		dump: dumping{asked: make(chan bool, 1)}, peerBuf: make([]engine.Peer, 0, maxPeers),
+	}
+	for range opBatches {
+		l.spareOps = append(l.spareOps, newOps())
+	}
+	for range frameBatches {
+		l.spareFrames = append(l.spareFrames, newFrames())
+	}
+	l.timeouts, l.kernMax = d.kernelLimits()
+	c := l.engineConfig()
+	c.Seed, c.Epoch = binary.NativeEndian.Uint64(random(8)), binary.NativeEndian.Uint32(random(4))|1
+	c.StartID = uint64(d.started.Unix()) << 32
+	c.KernelKept = same
+	c.Log = d.log.Info
+	l.eng = engine.New(l.clock(), c)
+	d.loop = l
+	return nil
+}
+
+// maxPeers is how many the engine listens to (design section 6).
+const maxPeers = 16
+
+func random(n int) []byte {
+	b := make([]byte, n)
+	rand.Read(b) // never fails, crypto/rand
+	return b
+}
+
+// monotonic is a clock that no setting of the time moves and that is never 0.
+func monotonic() func() int64 {
+	start := time.Now()
+	return func() int64 { return int64(time.Second + time.Since(start)) }
+}
+
+// kernelLimits reads what the kernel's table is limited to. Where that cannot
+// be read its defaults stand.
+func (d *Daemon) kernelLimits() (pfstate.Timeouts, int) {
+	t, err := d.host.Timeouts()
+	if err != nil {
+		d.log.Warn("cannot read timeouts, taking the defaults", "err", err)
+	}
+	most, err := d.host.Max()
+	if err != nil {
+		d.log.Warn("cannot read the size of the kernel's table", "err", err)
+	}
+	return t, int(most)
+}
