@@ -172,3 +172,57 @@ func TestPeers(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestFlush: what was synchronised is gone on both sides, with one CLR.
+func TestFlush(t *testing.T) {
+	p := newPair(t, nstest.Options{})
+	flows := p.tcpUDP(t)
+	for _, f := range flows {
+		waitFlow(t, p.FW[1], true, f.family, f.words...)
+	}
+	r, err := p.n[0].Flush(t.Context())
+	if err != nil || r.States < len(flows) {
+		t.Errorf("flushed %+v, %v", r, err)
+	}
+	for _, f := range flows {
+		for _, n := range p.n {
+			waitFlow(t, n.ns, false, f.family, f.words...)
+		}
+	}
+	for _, c := range p.n[0].stats().Out {
+		if c.Name == "CLR" && c.Count != 1 {
+			t.Errorf("%d CLR sent", c.Count)
+		}
+	}
+}
+
+// TestBulk: asking again is possible with a syncdev that has a link.
+func TestBulk(t *testing.T) {
+	link := tuntest.NewLink(1500)
+	a, _ := newFakeNode(t, link, "10.0.3.2")
+	if err := a.Bulk(t.Context()); err == nil || !strings.Contains(err.Error(), "no syncdev") {
+		t.Errorf("without a syncdev: %v", err)
+	}
+	b, f := newFakeNode(t, link, "10.0.3.3")
+	a.set("syncdev", "eth2")
+	b.set("syncdev", "eth2")
+	a.waitSync(control.SyncOK)
+	b.waitSync(control.SyncOK)
+	f.kernel.news <- newUDP(1)
+	nstest.Eventually(t, patience, func() bool { return a.status().States.Total == 1 }, "the state")
+	before := count(b.stats().Out, "BUS")
+	if err := a.Bulk(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	nstest.Eventually(t, patience, func() bool { return count(b.stats().Out, "BUS") >= before+2 }, "a transfer")
+	a.waitSync(control.SyncOK)
+}
+
+func count(cs []control.Count, name string) uint64 {
+	for _, c := range cs {
+		if c.Name == name {
+			return c.Count
+		}
+	}
+	return 0
+}

@@ -250,6 +250,15 @@ func TestKilled(t *testing.T) {
 	for _, f := range flows {
 		waitFlow(t, p.FW[1], true, f.family, f.words...)
 	}
+	if out := h.ctl("pfsync0", "states"); !strings.Contains(out, "all tcp 10.0.2.10:") {
+		t.Errorf("states %q", out)
+	}
+	if out := h.ctl("pfsync0", "peers", "-j"); !strings.Contains(out, `"addr":"10.0.3.3"`) {
+		t.Errorf("peers %q", out)
+	}
+	if out := h.ctl("pfsync0", "stats"); !strings.Contains(out, "state inserts sent") {
+		t.Errorf("stats %q", out)
+	}
 	proc.Stop() // kill -9
 	for _, f := range flows {
 		waitFlow(t, p.FW[0], true, f.family, f.words...)
