@@ -43,6 +43,9 @@ const (
 	Sides
 )
 
+// Other is the other of in and out.
+func (s Side) Other() Side { return s ^ 1 }
+
 // Directions as on the wire (PF_IN, PF_OUT).
 const (
 	DirIn  uint8 = 1
@@ -82,6 +85,7 @@ const (
 	FlagRefused                    // the kernel did not take it
 	FlagNoSync                     // matches a nosync filter
 	FlagRetried                    // the create found the tuple taken, and was tried again
+	FlagUnsure                     // carried here for want of anybody else, not for a packet seen
 	FlagLiveness                   // queued only to tell that it lives
 )
 
@@ -106,6 +110,7 @@ type State struct {
 
 	KernExpire int64 // when our kernel will end it, as far as we know
 	SentExpire int64 // Expire when we last told it
+	LastSent   int64 // when that was, 0 never
 
 	Mark   uint32
 	Status uint32 // IPS_* as the kernel has it or shall have it
@@ -163,6 +168,10 @@ func (s *State) MainName() ID { return s.Name(s.MainSide()) }
 // Has reports whether all of f are set.
 func (s *State) Has(f Flag) bool { return s.Flags&f == f }
 
+// Carried reports whether a packet has told that the connection passes here,
+// and none since that it passes elsewhere.
+func (s *State) Carried() bool { return s.Flags&(FlagCarried|FlagUnsure) == FlagCarried }
+
 // Set sets f if on, else clears it.
 func (s *State) Set(f Flag, on bool) {
 	if on {
@@ -182,13 +191,19 @@ type Extra struct {
 	Labels   [16]byte
 	Helper   [16]byte
 	SeqAdj   [2]SeqAdj
-	Foreign  Foreign
+	Foreign  [2]Foreign // of the names SideIn and SideOut
 }
 
-// Foreign is what a pf puts into a state record and Linux has no use for. It
-// goes back to other pfs as it came.
+// Foreign is what a pf told of one of its states: the two that it has of a
+// forwarded connection differ in more than their names. What Linux has no use
+// for goes back to other pfs as it came; halves and times stand here as that
+// state has them, while State has the further of both.
 type Foreign struct {
 	Set        bool
+	Halves     bool // Src, Dst, Timeout and Expire hold: nothing has passed here since
+	Src, Dst   Peer
+	Timeout    uint8 // index
+	Expire     int64 // when it ends unless it lives on
 	IfName     [16]byte
 	Rule       uint32
 	Anchor     uint32

@@ -27,6 +27,7 @@ func everyTLV() []byte {
 	b = AppendTimeout(b, 86400)
 	b = AppendDCCP(b, &DCCP{State: 1, Role: 2, HandshakeSeq: 1 << 47})
 	b = AppendTLV(b, TLVExpect, []byte("expectation"))
+	b = AppendPair(b, &Pair{Other: ID{ID: 9, CreatorID: 10}, Addr: [16]byte{11, 15: 12}, Port: 13})
 	b = AppendWantFrames(b, []Frames{{1, 2, 3}, {4, 5, 6}})
 	b = AppendDigest(b, 1024, 17, []uint64{1 << 63, 2})
 	return AppendWantBuckets(b, 1024, []uint16{3, 9, 1023})
@@ -45,6 +46,7 @@ func parseEvery(v []byte) map[TLV]any {
 		tcp     TCP
 		adj     [2]SeqAdj
 		dccp    DCCP
+		pair    Pair
 		digest  Digest
 		want    WantBuckets
 		frames  []Frames
@@ -68,6 +70,7 @@ func parseEvery(v []byte) map[TLV]any {
 	note(ParseTCP(v, &tcp), tcp, TLVTCP)
 	note(ParseSeqAdj(v, &adj), adj, TLVSeqAdj)
 	note(ParseDCCP(v, &dccp), dccp, TLVDCCP)
+	note(ParsePair(v, &pair), pair, TLVPair)
 	for f, rest, ok := NextFrames(v); ok; f, rest, ok = NextFrames(rest) {
 		frames = append(frames, f)
 	}
@@ -94,6 +97,7 @@ func TestTLVs(t *testing.T) {
 		TLVTCP: TCP{3, [2]uint8{0x23, 0x42}}, TLVSeqAdj: [2]SeqAdj{{7, -1, 2}, {8, 3, -4}},
 		TLVStatus: uint32(0x18e), TLVKilled: "", TLVCarried: "", TLVTimeout: uint32(86400),
 		TLVDCCP: DCCP{1, 2, 1 << 47}, TLVExpect: "expectation",
+		TLVPair:        Pair{ID{ID: 9, CreatorID: 10}, [16]byte{11, 15: 12}, 13},
 		TLVWantFrames:  []Frames{{1, 2, 3}, {4, 5, 6}},
 		TLVDigest:      [3]any{uint16(1024), uint16(17), []uint64{1 << 63, 2}},
 		TLVWantBuckets: [2]any{uint16(1024), []uint16{3, 9, 1023}},

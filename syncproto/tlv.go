@@ -22,6 +22,7 @@ const (
 	TLVTimeout  TLV = 13 // 4: seconds left u32, where an UPD_C has none
 	TLVDCCP     TLV = 14 // 12: state u8, role u8, pad 2, handshake sequence number u64
 	TLVExpect   TLV = 15 // 1 to 255: an expectation, see package engine
+	TLVPair     TLV = 16 // 30: name of the other half of a pair 12, address 16, port u16, see Pair
 )
 
 // Types of control, in an Extra with id 0. Frame numbers are inclusive. A

@@ -144,7 +144,7 @@ func (e *Engine) nobody() bool {
 			return false
 		}
 	}
-	return !e.cfg.KnownPeer && !e.cfg.Unicast
+	return e.cfg.KnownPeers == 0 && !e.cfg.Unicast
 }
 
 func (e *Engine) bulkGiveUp() {

@@ -75,6 +75,7 @@ func (e *Engine) claimTick(now int64) {
 		// What peers do not know is carried here, but for what an earlier run
 		// of ours wrote: of that the next dump will tell.
 		e.setCarried(s, !writtenByUs(s))
+		s.Flags |= pfstate.FlagUnsure
 		e.nameIt(now, r)
 	}
 	if c.naming >= e.tab.End() {
@@ -99,10 +100,11 @@ func (e *Engine) claimed(x *rx, r pfstate.Ref, m *record) {
 		e.erase(r, true)
 		e.insert(x, m)
 		return
-	case otherNAT, tcp && behind && (!m.carried && !writtenByUs(s) || idle < -refreshSlack):
+	case otherNAT, tcp && behind && (idle < -refreshSlack || !m.carried && !writtenByUs(s) && idle < refreshSlack):
 		e.reason(ReasonLater) // what the record names is over
 		e.deleteName(now, m.name, false)
 		e.setCarried(s, !writtenByUs(s))
+		s.Flags |= pfstate.FlagUnsure
 		e.nameIt(now, r)
 		return
 	}
@@ -112,7 +114,7 @@ func (e *Engine) claimed(x *rx, r pfstate.Ref, m *record) {
 	s.Flags |= pfstate.FlagAnnounced
 	s.Set(pfstate.FlagImported, !e.ours(m.name))
 	s.SentExpire = now + int64(m.expire)*second
-	if idle < -refreshSlack { // packets have passed here since the peer last heard of any
+	if idle < -refreshSlack && s.KernExpire-now > int64(m.expire)*second+refreshSlack { // packets have passed here since the peer last heard of any
 		e.setCarried(s, true)
 		m.carried = false
 		ahead = true
@@ -212,6 +214,9 @@ func (e *Engine) dumpKnown(now int64, r pfstate.Ref, f *pfstate.Flow) {
 	if s.LastLocal >= e.dump.start || s.LastOp >= e.dump.start || s.Op != 0 || s.InFlight != 0 {
 		return
 	}
+	if !s.Has(pfstate.FlagInKernel) && f.Reply != s.Reply {
+		return // doneCreate has found it and judged
+	}
 	if e.reused(now, s, f) {
 		e.reason(ReasonReconciled)
 		e.bury(now, r, true)
@@ -233,7 +238,7 @@ func (e *Engine) dumpKnown(now int64, r pfstate.Ref, f *pfstate.Flow) {
 		e.setCarried(s, true)
 		e.localUpdate(now, r, c&pfstate.ChangeMeta != 0 || e.needsFull(now, s))
 	case refreshed:
-		taken := !s.Has(pfstate.FlagCarried)
+		taken := !s.Carried()
 		e.setCarried(s, true)
 		full := int64(e.cfg.Timeouts.For(s.Proto, s.ProtoState, s.Status)) * second
 		if taken || s.Expire-s.SentExpire > full/8 {

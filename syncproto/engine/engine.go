@@ -37,9 +37,9 @@ type Config struct {
 	MaxDelay time.Duration    // how long a change may wait for others
 	MTU      int              // of the IP packet
 
-	MaxStates int  // states of peers, 0: no limit
-	Demotion  int  // value of the demotion file during bulk
-	KnownPeer bool // a peer was known before this start
+	MaxStates  int // states of peers, 0: no limit
+	Demotion   int // value of the demotion file during bulk
+	KnownPeers int // peers known from before this start
 
 	Timeouts pfstate.Timeouts // this kernel's
 	Filter   pfstate.Filter   // what stays with us

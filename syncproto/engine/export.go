@@ -24,13 +24,25 @@ func (e *Engine) toWire(now int64, s *pfstate.State, side pfstate.Side, w *syncp
 		w.Direction = syncproto.DirOut
 	}
 	w.StackAF, w.StackProto = w.AF, w.Proto
-	if s.Proto == pfstate.ProtoTCP {
+	if s.Proto == pfstate.ProtoTCP && !e.strictSide(s, side) {
 		w.StateFlags = syncproto.FlagSloppy // Linux has no sequence numbers to tell (linux-facts 9)
 	}
 	e.keysToWire(s, w)
-	if x := e.tab.Extra(s); x != nil && x.Foreign.Set {
-		foreignToWire(&x.Foreign, w)
+	if f := e.foreign(s, side); f != nil {
+		foreignToWire(f, w)
 	}
+	if f := e.words(s, side); f != nil && e.toPF(now) {
+		w.Src, w.Dst, w.Timeout, w.Expire = peerToWire(s, &f.Src), peerToWire(s, &f.Dst), f.Timeout, seconds(f.Expire-now)
+	}
+	w.Timeout = e.timeoutIndex(s, w.Timeout)
+}
+
+// timeoutIndex is an index that the format knows: FreeBSD has some of its own.
+func (e *Engine) timeoutIndex(s *pfstate.State, i uint8) uint8 {
+	if i < e.cfg.Format.TimeoutLimit() {
+		return i
+	}
+	return pfstate.TimeoutIndex(s.Proto, s.Src.State, s.Dst.State)
 }
 
 // seconds is a duration in whole seconds, rounded, not negative.
@@ -90,8 +102,10 @@ func (e *Engine) keyToWire(s *pfstate.State, t *pfstate.Tuple, k *syncproto.Key,
 		if e.cfg.Format == syncproto.Format1301 {
 			k.Port[dst] = t.SrcPort
 		}
-	case pfstate.ProtoTCP, pfstate.ProtoUDP, pfstate.ProtoUDPLite, pfstate.ProtoSCTP, pfstate.ProtoDCCP:
-		k.Port[src], k.Port[dst] = t.SrcPort, t.DstPort
+	default:
+		if hasPorts(s.Proto) {
+			k.Port[src], k.Port[dst] = t.SrcPort, t.DstPort
+		}
 	}
 }
 
@@ -105,23 +119,38 @@ func foreignToWire(f *pfstate.Foreign, w *syncproto.State) {
 }
 
 // updCOf writes a compressed update.
-func updCOf(s *pfstate.State, side pfstate.Side, u *syncproto.UpdC) {
+func (e *Engine) updCOf(now int64, s *pfstate.State, side pfstate.Side, u *syncproto.UpdC) {
 	id := s.Name(side)
 	*u = syncproto.UpdC{
 		ID: id.ID, CreatorID: id.CreatorID, Timeout: s.Timeout,
 		Src: peerToWire(s, &s.Src), Dst: peerToWire(s, &s.Dst),
 	}
+	if f := e.words(s, side); f != nil && e.toPF(now) {
+		u.Src, u.Dst, u.Timeout = peerToWire(s, &f.Src), peerToWire(s, &f.Dst), f.Timeout
+	}
+	u.Timeout = e.timeoutIndex(s, u.Timeout)
+}
+
+// extrasBound is how long the extras of a record of s can be.
+func (e *Engine) extrasBound(s *pfstate.State) int {
+	const pairAndCarried = 32 + 2
+	e.scratch.tlvs = e.extras(e.scratch.tlvs[:0], s, pfstate.SideAlias, true)
+	return len(e.scratch.tlvs) + pairAndCarried
 }
 
 // extras appends the TLVs that a record of s needs beside it: what a Linux
-// peer cannot tell from the record. full is false for an UPD_C.
-func (e *Engine) extras(b []byte, s *pfstate.State, full bool) []byte {
+// peer cannot tell from the record of a side. full is false for an UPD_C.
+func (e *Engine) extras(b []byte, s *pfstate.State, side pfstate.Side, full bool) []byte {
 	const told = pfstate.StatusSeenReply | pfstate.StatusAssured | pfstate.StatusFixedTimeout
 	if s.Status&told != pfstate.StatusFromPeers(s.Proto, s.Src.State, s.Dst.State)&told {
 		b = syncproto.AppendStatus(b, s.Status)
 	}
 	if !full {
 		return b
+	}
+	if side < pfstate.SideAlias && !s.Name(side.Other()).IsZero() {
+		p := pairOf(s, side)
+		b = syncproto.AppendPair(b, &p)
 	}
 	if s.Mark != 0 {
 		b = syncproto.AppendMark(b, s.Mark)

@@ -27,6 +27,7 @@ type scratch struct {
 	flow   pfstate.Flow
 	frame  frame
 	tlvs   []byte
+	half   pfstate.Ref // of its pair the out state is still to be sent
 }
 
 // frame is the one being made.
@@ -124,6 +125,24 @@ func (e *Engine) add(f *frame, id pfstate.ID, tlvs []byte, put func() bool) bool
 	return true
 }
 
+// fits reports whether n messages of one region, together so many bytes, have
+// room with extras of at most tlvs bytes each.
+func (e *Engine) fits(f *frame, n, length, tlvs int) bool {
+	room := f.limit - f.w.Len() - syncproto.SubheaderLen - length
+	if e.cfg.Format == syncproto.Format6 {
+		extras, stride := len(f.extras), f.stride
+		if tlvs > 0 {
+			extras += n
+			stride = max(stride, syncproto.Stride(tlvs))
+		}
+		if extras > maxExtras {
+			return false
+		}
+		room -= syncproto.SubheaderLen + stride*(1+extras)
+	}
+	return room >= 0
+}
+
 // mode settles whether the frame is one of carried states only; a state that
 // breaks that has to wait for the next frame.
 func (f *frame) mode(carried bool) bool {
@@ -206,18 +225,23 @@ func (e *Engine) fillRequests(f *frame) {
 
 // fillLive empties the queues in their order, as far as there is room.
 func (e *Engine) fillLive(now int64, f *frame) {
-	if !e.fillAcks(f) || !e.fillDeletes(f) {
+	if !e.fillAcks(f) || !e.fillDeletes(f) || !e.fillTakes(now, f) {
 		return
 	}
 	for _, q := range [...]uint8{qUpdC, qIns, qUpd} {
 		for r := e.queues[q].Head(); r != 0; r = e.queues[q].Head() {
+			if !e.mayTell(now, r) {
+				continue
+			}
 			if !e.addState(now, f, r, q, false) {
 				return
 			}
 			e.dequeue(r)
 		}
 	}
-	e.due = never
+	if e.queues[qTake].Len() == 0 {
+		e.due = never
+	}
 }
 
 func (e *Engine) fillAcks(f *frame) bool {
@@ -243,6 +267,9 @@ func (e *Engine) fillDeletes(f *frame) bool {
 	for r := e.queues[qDel].Head(); r != 0; r = e.queues[qDel].Head() {
 		s := e.tab.At(r)
 		killed := s.Has(pfstate.FlagKilled)
+		if !e.fits(f, int(pfstate.Sides), int(pfstate.Sides)*syncproto.IDLen, 2) {
+			return false // both of a pair or none
+		}
 		for side := range pfstate.Sides {
 			if id := s.Name(side); !id.IsZero() && !e.addDelete(f, id, killed) {
 				return false
@@ -270,32 +297,41 @@ func (e *Engine) addDelete(f *frame, id pfstate.ID, killed bool) bool {
 // addState puts in the messages of a state, one for each of its names.
 func (e *Engine) addState(now int64, f *frame, r pfstate.Ref, q uint8, ask bool) bool {
 	s := e.tab.At(r)
-	carried := s.Has(pfstate.FlagCarried)
+	carried := s.Carried()
 	if !f.mode(carried) {
 		return false
 	}
-	for _, side := range [...]pfstate.Side{pfstate.SideIn, pfstate.SideOut} {
-		if s.Name(side).IsZero() {
+	q = e.second(now, r, q)
+	pair := !s.Name(pfstate.SideIn).IsZero() && !s.Name(pfstate.SideOut).IsZero()
+	if pair && !f.w.Empty() && !e.fits(f, 2, 2*e.queueLen(q), e.extrasBound(s)) {
+		return false
+	}
+	for side := range pfstate.SideAlias {
+		if s.Name(side).IsZero() || pair && side == pfstate.SideIn && e.scratch.half == r {
 			continue
 		}
 		if !e.addSide(now, f, s, side, q, ask) {
+			if pair && side == pfstate.SideOut {
+				e.scratch.half = r // an MTU too small for both: the other in the next frame
+			}
 			return false
 		}
 	}
+	e.scratch.half = 0
 	s.Flags |= pfstate.FlagAnnounced
-	s.SentExpire = s.Expire
+	s.SentExpire, s.LastSent = s.Expire, now
 	return true
 }
 
 func (e *Engine) addSide(now int64, f *frame, s *pfstate.State, side pfstate.Side, q uint8, ask bool) bool {
 	id, action := s.Name(side), queueAction[q]
-	e.scratch.tlvs = e.extras(e.scratch.tlvs[:0], s, q != qUpdC)
-	if f.carried == -1 && s.Has(pfstate.FlagCarried) {
+	e.scratch.tlvs = e.extras(e.scratch.tlvs[:0], s, side, q != qUpdC)
+	if f.carried == -1 && s.Carried() {
 		e.scratch.tlvs = syncproto.AppendTLV(e.scratch.tlvs, syncproto.TLVCarried, nil)
 	}
 	put := func() bool { return f.w.AddUpdC(&e.scratch.updc) }
 	if q == qUpdC {
-		updCOf(s, side, &e.scratch.updc)
+		e.updCOf(now, s, side, &e.scratch.updc)
 	} else {
 		e.toWire(now, s, side, &e.scratch.wire)
 		if ask {
@@ -326,6 +362,9 @@ func (e *Engine) fillBulk(now int64, f *frame) {
 		if r == 0 {
 			v.end = true
 			break
+		}
+		if !e.mayTell(now, r) {
+			continue
 		}
 		ask := v.records+1 >= markEvery
 		if !e.addState(now, f, r, qUpd, ask) {

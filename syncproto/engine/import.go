@@ -30,7 +30,9 @@ type record struct {
 	tcpOf    bool
 	ext      pfstate.Extra
 	extOf    bool
-	state    uint8 // SCTP, DCCP
+	state    uint8           // SCTP, DCCP
+	pf       pfstate.Foreign // what only a pf tells
+	other    pfstate.ID      // Linux: the name of the other half of a pair
 }
 
 // familyOf translates a family of the wire; 0 if it is none.
@@ -68,8 +70,15 @@ func (e *Engine) fromWire(x *rx, f syncproto.Format, w *syncproto.State, m *reco
 	if x.info == nil {
 		m.foreign(w)
 		m.carried = !x.peer.sending
+		m.pf.Halves = true
+		if m.expire == 0 { // pf restarts the timeout (pfsync-protocol.md section 10)
+			m.expire = e.timeoutOf(m)
+		}
 	} else {
 		m.carried = x.info.Flags&syncproto.InfoCarried != 0
+		if m.proto == pfstate.ProtoTCP && w.StateFlags&syncproto.FlagSloppy == 0 {
+			m.foreign(w) // a pf's, told by a third
+		}
 	}
 	m.readExtras(x)
 	return 0, true
@@ -111,8 +120,10 @@ func (m *record) tuple(f syncproto.Format, k *syncproto.Key, src, dst int) (t pf
 			}
 		}
 		t.DstPort = typ << 8
-	case pfstate.ProtoTCP, pfstate.ProtoUDP, pfstate.ProtoUDPLite, pfstate.ProtoSCTP, pfstate.ProtoDCCP:
-		t.SrcPort, t.DstPort = k.Port[src], k.Port[dst]
+	default:
+		if hasPorts(m.proto) {
+			t.SrcPort, t.DstPort = k.Port[src], k.Port[dst]
+		}
 	}
 	return t
 }
@@ -125,10 +136,19 @@ func peerFromWire(w *syncproto.Peer) pfstate.Peer {
 	}
 }
 
+// timeoutOf is how long our kernel keeps an entry that is as the record says,
+// seconds.
+func (e *Engine) timeoutOf(m *record) uint32 {
+	var state uint8
+	if m.proto == pfstate.ProtoTCP {
+		state, _ = pfstate.TCPFromPeers(m.src.State, m.dst.State)
+	}
+	return e.cfg.Timeouts.For(m.proto, state, pfstate.StatusFromPeers(m.proto, m.src.State, m.dst.State))
+}
+
 // foreign keeps what only a pf understands.
 func (m *record) foreign(w *syncproto.State) {
-	m.extOf = true
-	m.ext.Foreign = pfstate.Foreign{
+	m.pf = pfstate.Foreign{
 		Set: true, IfName: w.IfName, Rule: w.Rule, Anchor: w.Anchor, RtAddr: w.RtAddr, Rt: w.Rt,
 		Log: w.Log, MinTTL: w.MinTTL, SetTOS: w.SetTOS, StateFlags: w.StateFlags &^ syncproto.FlagAck,
 		MaxMSS: w.MaxMSS, SetPrio: w.SetPrio, RTableID: w.RTableID,
@@ -196,6 +216,11 @@ func (m *record) readTLV(t syncproto.TLV, v []byte) {
 		if syncproto.ParseGRE(v, &g) == nil {
 			m.orig.SrcPort, m.orig.DstPort = g.Orig[0], g.Orig[1]
 			m.reply.SrcPort, m.reply.DstPort = g.Reply[0], g.Reply[1]
+		}
+	case syncproto.TLVPair:
+		var p syncproto.Pair
+		if syncproto.ParsePair(v, &p) == nil {
+			m.readPair(&p)
 		}
 	default:
 		m.readRareTLV(t, v)
@@ -308,9 +333,10 @@ func (e *Engine) deadHere(x *rx, m *record) (dead, killed bool) {
 const runSlack = 3 * second
 
 // endedBetweenRuns reports whether our kernel, which outlived our last run, had
-// this state then and has it no more, while there is only one other firewall.
+// this state then, for we made its name, and has it no more, while there is
+// only one other firewall.
 func (e *Engine) endedBetweenRuns(x *rx, m *record) bool {
-	if !e.cfg.KernelKept || e.cfg.DownFor == 0 || !e.claim.dumped || m.isNew || e.peers.count(x.now) != 1 {
+	if !e.cfg.KernelKept || e.cfg.DownFor == 0 || !e.claim.dumped || m.isNew || !e.ours(m.name) || e.cfg.KnownPeers != 1 || e.peers.count(x.now) != 1 {
 		return false
 	}
 	return int64(m.age)*second > int64(e.cfg.DownFor)+x.now-e.started+runSlack
@@ -320,10 +346,10 @@ func (e *Engine) endedBetweenRuns(x *rx, m *record) bool {
 // halves. Times are taken where the record is evidence.
 func (e *Engine) take(now int64, r pfstate.Ref, m *record, src, dst bool) {
 	s := e.tab.At(r)
-	if src {
+	if src && m.src.State >= s.Src.State { // the other half of a pair may be further
 		takePeer(&s.Src, &m.src)
 	}
-	if dst {
+	if dst && m.dst.State >= s.Dst.State {
 		takePeer(&s.Dst, &m.dst)
 	}
 	s.Status |= pfstate.StatusFromPeers(s.Proto, s.Src.State, s.Dst.State)
@@ -344,12 +370,13 @@ func (e *Engine) take(now int64, r pfstate.Ref, m *record, src, dst bool) {
 	s.Timeout = pfstate.TimeoutIndex(s.Proto, s.Src.State, s.Dst.State)
 	e.takeExtra(s, m)
 	s.LastPeer = now
-	if m.carried {
-		e.setCarried(s, false)
+	if m.carried && s.Has(pfstate.FlagCarried) && (m.compressed || e.idleThere(m) <= e.idle(now, s)) {
+		e.setCarried(s, false) // they have seen the latest packet
 	}
-	if m.expire > 0 && (m.carried || !s.Has(pfstate.FlagCarried)) {
+	if m.expire > 0 && (m.carried || !s.Carried()) {
 		s.Expire = now + int64(m.expire)*second
 	}
+	e.takeWords(now, s, m, src, dst)
 }
 
 // takePeer takes over one half; what a record leaves out stays.
@@ -374,7 +401,5 @@ func (e *Engine) takeExtra(s *pfstate.State, m *record) {
 	ext := e.tab.NeedExtra(s)
 	foreign := ext.Foreign
 	*ext = m.ext
-	if !m.ext.Foreign.Set {
-		ext.Foreign = foreign
-	}
+	ext.Foreign = foreign
 }

@@ -108,6 +108,9 @@ func (e *Engine) reused(now int64, s *pfstate.State, f *pfstate.Flow) bool {
 	if s.Op != 0 || s.InFlight != 0 || s.LastOp != 0 && now-s.LastOp < opSettle {
 		return false
 	}
+	if !s.Has(pfstate.FlagInKernel) {
+		return false // what the kernel has is another connection
+	}
 	if f.Reply != s.Reply {
 		return true
 	}
@@ -259,7 +262,7 @@ func (e *Engine) gone(now int64, r pfstate.Ref, killed bool) {
 	case s.Has(pfstate.FlagUnclaimed):
 		e.claim.bury(s, killed)
 		e.release(r)
-	case killed, s.Has(pfstate.FlagCarried):
+	case killed, s.Carried():
 		e.bury(now, r, killed)
 	default:
 		e.lose(now, r)

@@ -14,7 +14,7 @@ func (e *Engine) updateAlias(x *rx, r pfstate.Ref, m *record) {
 		}
 		e.merge(x.now, r, m)
 	}
-	e.push(x.now, r)
+	e.answer(x.now, r)
 }
 
 // updateKnown takes a record about a state that is known by name.
@@ -46,7 +46,7 @@ func (e *Engine) updateKnown(x *rx, r pfstate.Ref, m *record) {
 // many halves of the record were stale.
 func (e *Engine) merge(now int64, r pfstate.Ref, m *record) (stale int) {
 	s := e.tab.At(r)
-	if m.linux && !m.carried && s.Has(pfstate.FlagCarried) {
+	if m.linux && !m.carried && s.Carried() {
 		s.LastPeer = now
 		if s.Proto == pfstate.ProtoTCP && (m.src.State > s.Src.State || m.dst.State > s.Dst.State) {
 			e.rename(now, r)
@@ -54,7 +54,7 @@ func (e *Engine) merge(now int64, r pfstate.Ref, m *record) (stale int) {
 		return 0 // hearsay: what passes here is newer
 	}
 	was := *s
-	srcOld, dstOld := staleHalf(s.Proto, &s.Src, &m.src, true), staleHalf(s.Proto, &s.Dst, &m.dst, false)
+	srcOld, dstOld := e.staleHalves(s, m)
 	switch {
 	case srcOld && dstOld:
 		s.LastPeer = now
@@ -180,11 +180,13 @@ func (e *Engine) meet(x *rx, r pfstate.Ref, m *record) {
 	switch {
 	case s.Has(pfstate.FlagUnclaimed):
 		e.claimed(x, r, m)
-	case e.supersedes(s, m) && s.Has(pfstate.FlagCarried) && s.Reply == m.reply && !earlier(m, s):
-		// It lives here, so its maker has forgotten the old name (a restart).
-		e.tab.SetName(r, s.MainSide(), m.name)
+	case e.supersedes(s, m) && s.Reply == m.reply && !earlier(m, s) && !e.leftover(x.now, s, m):
+		// The same connection: its maker has forgotten the old name (a restart).
+		e.nameSide(r, s.MainSide(), m.name)
 		e.merge(x.now, r, m)
-		e.push(x.now, r)
+		if s.Carried() {
+			e.answer(x.now, r)
+		}
 	case e.supersedes(s, m), e.leftover(x.now, s, m):
 		e.replace(x, r, m)
 	case e.outdated(s, m):
@@ -195,7 +197,7 @@ func (e *Engine) meet(x *rx, r pfstate.Ref, m *record) {
 		e.otherNAT(x, r, m)
 	case leftoverThere(s, m):
 		e.reason(ReasonLater)
-		e.push(x.now, r)
+		e.answer(x.now, r)
 	default:
 		e.alias(x, r, m)
 	}
@@ -210,7 +212,7 @@ func earlier(m *record, s *pfstate.State) bool {
 // nameLike is the name of s that the record's would take the place of. A pf
 // has one for each side.
 func nameLike(s *pfstate.State, m *record) pfstate.ID {
-	if m.linux {
+	if m.linux && m.other.IsZero() {
 		return s.MainName()
 	}
 	return s.Name(m.side)
@@ -219,19 +221,19 @@ func nameLike(s *pfstate.State, m *record) pfstate.ID {
 // otherNAT: two connections of one original tuple, translated differently, can
 // only have followed each other. Who carries one knows which is the later.
 func (e *Engine) otherNAT(x *rx, r pfstate.Ref, m *record) {
-	if m.carried && !e.tab.At(r).Has(pfstate.FlagCarried) {
+	if m.carried && !e.tab.At(r).Carried() {
 		e.replace(x, r, m)
 		return
 	}
 	e.reason(ReasonCollision)
-	e.push(x.now, r)
+	e.answer(x.now, r)
 }
 
 // leftover reports whether our state is what is left of an earlier connection
 // of the tuple: it is over, or it is further than what passes at the sender
 // right now.
 func (e *Engine) leftover(now int64, s *pfstate.State, m *record) bool {
-	if s.Has(pfstate.FlagCarried) {
+	if s.Carried() {
 		return false
 	}
 	if s.Tries > 0 && !s.Has(pfstate.FlagInKernel) || s.Expire <= now {
@@ -242,7 +244,7 @@ func (e *Engine) leftover(now int64, s *pfstate.State, m *record) bool {
 
 // leftoverThere is the same with the roles changed: it passes here.
 func leftoverThere(s *pfstate.State, m *record) bool {
-	return m.linux && !m.carried && s.Has(pfstate.FlagCarried) && s.Proto == pfstate.ProtoTCP &&
+	return m.linux && !m.carried && s.Carried() && s.Proto == pfstate.ProtoTCP &&
 		(m.src.State > s.Src.State || m.dst.State > s.Dst.State)
 }
 
@@ -269,7 +271,7 @@ func (e *Engine) replace(x *rx, r pfstate.Ref, m *record) {
 // pair adds the other half of a pf's two states to the one we have.
 func (e *Engine) pair(x *rx, r pfstate.Ref, m *record) {
 	s := e.tab.At(r)
-	e.tab.SetName(r, m.side, m.name)
+	e.nameSide(r, m.side, m.name)
 	orig, reply := s.Orig, s.Reply
 	if m.side == pfstate.SideIn {
 		orig = m.orig
@@ -279,7 +281,7 @@ func (e *Engine) pair(x *rx, r pfstate.Ref, m *record) {
 	expire := s.Expire
 	was := *s
 	changed := orig != s.Orig || reply != s.Reply
-	e.take(x.now, r, m, !staleHalf(s.Proto, &s.Src, &m.src, true), !staleHalf(s.Proto, &s.Dst, &m.dst, false))
+	e.take(x.now, r, m, true, true)
 	s.Expire = max(expire, s.Expire)
 	if !changed {
 		e.follow(r, &was)
@@ -294,13 +296,9 @@ func (e *Engine) pair(x *rx, r pfstate.Ref, m *record) {
 func (e *Engine) recreate(r pfstate.Ref, orig, reply pfstate.Tuple) {
 	s := e.tab.At(r)
 	if s.Has(pfstate.FlagInKernel) || s.InFlight != 0 {
-		o, old := e.tab.Alloc(s.AF, s.Proto)
-		s = e.tab.At(r)
-		old.Orig, old.Reply, old.Zone = s.Orig, s.Reply, s.Zone
 		f := e.tab.FlowOf(s, 0)
-		e.dump.bury(&f)
-		old.Flags = pfstate.FlagDead | pfstate.FlagKilled | pfstate.FlagInKernel | s.Flags&pfstate.FlagReversed
-		e.wantOp(o, pfstate.OpDelete)
+		e.uproot(&f)
+		s = e.tab.At(r)
 	}
 	e.cancelOp(r)
 	e.tab.UnlinkTuples(r)
@@ -316,24 +314,28 @@ func (e *Engine) alias(x *rx, r pfstate.Ref, m *record) {
 	e.reason(ReasonAlias)
 	s := e.tab.At(r)
 	side := s.MainSide()
-	have := s.MainName()
-	if have.IsZero() {
+	if !s.Name(m.side).IsZero() || s.MainName().IsZero() {
 		side = m.side
 	}
+	have := s.Name(side)
 	winner, loser := have, m.name
 	if have.IsZero() || m.name.Less(have) {
 		winner, loser = m.name, have
 	}
 	if winner != have {
-		e.tab.SetName(r, side, winner)
+		e.nameSide(r, side, winner)
 		s.Flags |= pfstate.FlagAnnounced
+		if o := s.Name(side.Other()); m.other.IsZero() && o.CreatorID == loser.CreatorID {
+			e.tab.ClearName(r, side.Other()) // the loser's pair goes with it
+			e.loserName(x.now, r, o)
+		}
 	}
 	e.loserName(x.now, r, loser)
 	if e.merge(x.now, r, m) > 0 {
 		e.count(CountStale)
 	}
 	if winner == have {
-		e.push(x.now, r) // so that the maker of the other learns ours
+		e.answer(x.now, r) // so that the maker of the other learns ours
 	} else if s.Queue == qIns {
 		e.enqueue(x.now, r, qUpd)
 	}

@@ -215,7 +215,7 @@ func (e *Engine) doneGet(now int64, r pfstate.Ref, res *pfstate.Result) {
 	case s.Has(pfstate.FlagInKernel):
 		// Gone. If we did not see how, it was killed if it had time left; but
 		// of what somebody else carries only its carrier knows.
-		e.gone(now, r, s.Has(pfstate.FlagKilled) || s.Has(pfstate.FlagCarried) && s.KernExpire > now+refreshSlack)
+		e.gone(now, r, s.Has(pfstate.FlagKilled) || s.Carried() && s.KernExpire > now+refreshSlack)
 	case s.Has(pfstate.FlagRetried):
 		e.reason(ReasonCollision) // the reply tuple is another connection's
 		s.Flags |= pfstate.FlagRefused
@@ -232,9 +232,7 @@ func (e *Engine) gotEntry(now int64, r pfstate.Ref, f *pfstate.Flow) {
 	s := e.tab.At(r)
 	s.Set(pfstate.FlagKilled, false)
 	if f.Reply != s.Reply {
-		e.reason(ReasonCollision)
-		s.Flags |= pfstate.FlagRefused
-		s.Flags &^= pfstate.FlagAckWanted | pfstate.FlagInKernel
+		e.gotOther(now, r, f)
 		return
 	}
 	behind := e.kernelBehind(s, f)
@@ -252,6 +250,32 @@ func (e *Engine) gotEntry(now int64, r pfstate.Ref, f *pfstate.Flow) {
 	if behind {
 		e.wantOp(r, pfstate.OpUpdate)
 	}
+}
+
+// gotOther: the kernel has the original tuple, translated otherwise: an
+// earlier connection or a later one. The one that saw the last packet stays.
+func (e *Engine) gotOther(now int64, r pfstate.Ref, f *pfstate.Flow) {
+	e.reason(ReasonCollision)
+	s := e.tab.At(r)
+	s.Flags &^= pfstate.FlagInKernel
+	there := int64(e.cfg.Timeouts.For(s.Proto, s.ProtoState, s.Status))*second - (s.Expire - now)
+	here := int64(e.cfg.Timeouts.For(f.Proto, f.ProtoState, f.Status))*second - int64(f.Timeout)*second
+	if here <= there+refreshSlack {
+		s.Flags |= pfstate.FlagRefused
+		s.Flags &^= pfstate.FlagAckWanted
+		return
+	}
+	e.uproot(f)
+	e.wantOp(r, pfstate.OpCreate)
+}
+
+// uproot deletes a kernel entry that no state of ours stands for.
+func (e *Engine) uproot(f *pfstate.Flow) {
+	r, s := e.tab.Alloc(f.AF, f.Proto)
+	s.Orig, s.Reply, s.Zone = f.Orig, f.Reply, f.Zone
+	s.Flags = pfstate.FlagDead | pfstate.FlagKilled | pfstate.FlagInKernel
+	e.dump.bury(f)
+	e.wantOp(r, pfstate.OpDelete)
 }
 
 // kernelBehind reports whether the state is further than the kernel's entry.

@@ -52,6 +52,7 @@ type peers struct {
 	list  [maxPeers]Peer
 	clash netip.Addr // a machine with our hostid
 	at    int64      // clash: when last heard
+	pf    int64      // until when a pf may be listening
 	lost  ring       // names asked for because they expired here
 	lostT int64      // when the oldest of them are given up, never if none
 }
@@ -131,6 +132,9 @@ func (e *Engine) heard(now int64, p *Peer, version uint8, info *syncproto.FrameI
 	}
 	p.Version = version
 	p.Linux = info != nil
+	if info == nil {
+		e.peers.pf = now + forgetPeer
+	}
 	p.Frames++
 	if version != e.cfg.Format.Version() && !p.mismatch {
 		p.mismatch = true
@@ -185,7 +189,7 @@ func (e *Engine) giveUpLost(now int64, id pfstate.ID) {
 		return
 	}
 	s := e.tab.At(r)
-	if s.Tries == 0 || s.Has(pfstate.FlagDead) || s.Has(pfstate.FlagCarried) {
+	if s.Tries == 0 || s.Has(pfstate.FlagDead) || s.Carried() {
 		return
 	}
 	if s.Tries < 2 {

@@ -11,6 +11,7 @@ const (
 	qNone uint8 = iota
 	qIack
 	qDel
+	qTake // deletes and inserts: a pf's connection that passes here now
 	qUpdC
 	qIns
 	qUpd
@@ -20,6 +21,7 @@ const (
 var queueAction = [queueKinds]syncproto.Action{
 	qIack: syncproto.ActInsAck,
 	qDel:  syncproto.ActDelC,
+	qTake: syncproto.ActIns,
 	qUpdC: syncproto.ActUpdC,
 	qIns:  syncproto.ActIns,
 	qUpd:  syncproto.ActUpd,
@@ -31,6 +33,9 @@ func (e *Engine) queueLen(q uint8) int { return queueAction[q].Length(e.cfg.Form
 // enqueue puts r on a queue, taking it off the one it is on.
 func (e *Engine) enqueue(now int64, r pfstate.Ref, q uint8) {
 	s := e.tab.At(r)
+	if q > qTake && e.takesOver(now, s) {
+		q = qTake
+	}
 	if s.Queue == q {
 		return
 	}
@@ -152,9 +157,24 @@ func (e *Engine) push(now int64, r pfstate.Ref) {
 	e.dueBy(now)
 }
 
+// answerPace keeps two firewalls that contradict each other from answering
+// each other for ever.
+const answerPace = second
+
+// answer pushes a state because a peer has it otherwise.
+func (e *Engine) answer(now int64, r pfstate.Ref) {
+	if s := e.tab.At(r); s.LastSent == 0 || now-s.LastSent >= answerPace {
+		e.push(now, r)
+	}
+}
+
 // pushC queues a compressed update at once: an answer to a stale one.
 func (e *Engine) pushC(now int64, r pfstate.Ref) {
-	if q := e.tab.At(r).Queue; q == qNone || q == qIack {
+	s := e.tab.At(r)
+	if s.LastSent != 0 && now-s.LastSent < answerPace {
+		return
+	}
+	if s.Queue == qNone || s.Queue == qIack {
 		e.enqueue(now, r, qUpdC)
 	}
 	e.dueBy(now)
@@ -225,10 +245,13 @@ func (e *Engine) release(r pfstate.Ref) {
 	e.tab.Free(r)
 }
 
+// setCarried notes whether the last evidence of life is ours.
 func (e *Engine) setCarried(s *pfstate.State, on bool) {
+	s.Flags &^= pfstate.FlagUnsure
 	if s.Has(pfstate.FlagCarried) != on {
 		s.Set(pfstate.FlagCarried, on)
 		if on {
+			e.dropWords(s)
 			e.carried++
 		} else {
 			e.carried--

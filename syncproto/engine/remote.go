@@ -213,6 +213,9 @@ func (e *Engine) inState(x *rx, reg *syncproto.Region, b []byte) {
 func (e *Engine) record(x *rx, m *record) {
 	if r, side, ok := e.tab.ByName(m.name); ok {
 		s := e.tab.At(r)
+		if side != pfstate.SideAlias {
+			m.side = side
+		}
 		switch {
 		case s.Has(pfstate.FlagDead):
 			e.reason(ReasonDeleteLate)
@@ -228,6 +231,14 @@ func (e *Engine) record(x *rx, m *record) {
 	if x.late && e.graves.has(m.name, x.index, x.info.Frame) {
 		e.reason(ReasonDeleteLate)
 		return
+	}
+	if r, ok := e.otherKnown(m); ok && e.sameEnds(e.tab.At(r), m) {
+		e.nameSide(r, m.side, m.name)
+		e.updateKnown(x, r, m)
+		return
+	}
+	if m.linux && !m.carried && !m.isNew && m.expire <= 1 {
+		return // over, says one who only heard of it
 	}
 	if r := e.match(m); r != 0 {
 		e.meet(x, r, m)
@@ -261,6 +272,7 @@ func (e *Engine) inUpdC(x *rx, reg *syncproto.Region, b []byte) {
 	}
 	m := &e.scratch.record
 	e.fromUpdC(x, u, s, m)
+	m.side = side
 	if side == pfstate.SideAlias {
 		e.updateAlias(x, r, m)
 		return
@@ -279,7 +291,7 @@ func (e *Engine) inRequest(x *rx, id pfstate.ID) {
 		e.count(CountBadState)
 		return
 	}
-	if s := e.tab.At(r); !s.Has(pfstate.FlagCarried) && s.Expire <= x.now+refreshSlack {
+	if s := e.tab.At(r); !s.Carried() && s.Expire <= x.now+refreshSlack {
 		e.count(CountBadState) // over, as far as we know: hearsay would only keep the dead
 		return
 	}
@@ -310,7 +322,7 @@ func (e *Engine) inDelete(x *rx, id pfstate.ID) {
 	case !killed && s.Has(pfstate.FlagCarried) && s.Expire > x.now+refreshSlack:
 		// It expired there, for nothing passed there. It passes here.
 		e.reason(ReasonDelRefused)
-		e.push(x.now, r)
+		e.answer(x.now, r)
 	default:
 		e.erase(r, killed)
 	}
@@ -343,7 +355,15 @@ func (e *Engine) inClr(x *rx, m *syncproto.Clr) {
 // is bound to none.
 func (e *Engine) boundTo(s *pfstate.State, name syncproto.Name) bool {
 	ext := e.tab.Extra(s)
-	return ext != nil && ext.Foreign.Set && ext.Foreign.IfName == name
+	if ext == nil {
+		return false
+	}
+	for side := range ext.Foreign {
+		if ext.Foreign[side].Set && ext.Foreign[side].IfName == name {
+			return true
+		}
+	}
+	return false
 }
 
 // graves remember the names deleted last, and by which frame, so that an

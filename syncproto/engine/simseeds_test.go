@@ -5,11 +5,15 @@ import (
 	"strconv"
 )
 
-// simSeeds is how many seeds a run simulates: SEEDS, as in
+// simSeeds is what a run simulates: SEEDS seeds from SEED on, as in
 // `make simulate SEEDS=`.
-func simSeeds() int {
-	if n, err := strconv.Atoi(os.Getenv("SEEDS")); err == nil {
-		return n
+func simSeeds() (first, n uint64) {
+	n = 200
+	if v, err := strconv.ParseUint(os.Getenv("SEEDS"), 10, 32); err == nil {
+		n = v
 	}
-	return 200
+	if v, err := strconv.ParseUint(os.Getenv("SEED"), 10, 32); err == nil {
+		first = v
+	}
+	return first, n
 }

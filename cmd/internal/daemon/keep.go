@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/pfsync/pfsync/cmd/internal/control"
 )
@@ -57,29 +58,40 @@ func writeHostID(path string, id uint32) error {
 // kernelPath is the file that tells which kernel table the last run followed.
 func kernelPath(d control.Dirs, name string) string { return filepath.Join(d.State, name+".kernel") }
 
+// aliveEvery is how often a run stamps its file, so that the next one knows
+// how long nobody followed the kernel's table.
+const aliveEvery = 2 * time.Second
+
 // sameKernel reports whether the last run followed the same kernel table, and
-// notes this one.
-func sameKernel(path, id string) (bool, error) {
+// how long ago it was alive (0 not known), and notes this one.
+func sameKernel(path, id string, now time.Time) (same bool, down time.Duration, err error) {
 	if id == "" {
-		return false, nil
+		return false, 0, nil
 	}
 	b, err := os.ReadFile(path)
-	if err == nil && strings.TrimSpace(string(b)) == id {
-		return true, nil
+	if err != nil || strings.TrimSpace(string(b)) != id {
+		return false, 0, writeFile(path, id+"\n", 0o600)
 	}
-	return false, writeFile(path, id+"\n", 0o600)
+	if fi, err := os.Stat(path); err == nil {
+		down = max(0, now.Sub(fi.ModTime()))
+	}
+	return true, down, os.Chtimes(path, now, now)
 }
 
-// knownPeers reports whether the file of peers names one.
-func knownPeers(path string) bool {
+// knownPeers counts the peers that the file names.
+func knownPeers(path string) int {
 	b, err := os.ReadFile(path)
-	return err == nil && len(strings.TrimSpace(string(b))) > 0
+	if err != nil {
+		return 0
+	}
+	return len(strings.Fields(string(b)))
 }
 
 // keeper writes the files that follow the loop: a disk that hangs must not
 // stop it.
 type keeper struct {
 	demotionPath, peersPath string
+	kernelPath              string
 	demotion                chan int          // latest only
 	peers                   chan []netip.Addr // latest only
 	log                     *slog.Logger
@@ -87,7 +99,7 @@ type keeper struct {
 
 func newKeeper(d control.Dirs, name string, log *slog.Logger) *keeper {
 	return &keeper{
-		demotionPath: d.Demotion(name), peersPath: d.Peers(name),
+		demotionPath: d.Demotion(name), peersPath: d.Peers(name), kernelPath: kernelPath(d, name),
 		demotion: make(chan int, 1), peers: make(chan []netip.Addr, 1), log: log,
 	}
 }
@@ -104,6 +116,8 @@ func put[T any](c chan T, v T) {
 // run writes until the loop closes the channels.
 func (k *keeper) run() error {
 	demotion, peers := k.demotion, k.peers
+	alive := time.NewTicker(aliveEvery)
+	defer alive.Stop()
 	for demotion != nil || peers != nil {
 		select {
 		case v, ok := <-demotion:
@@ -118,6 +132,9 @@ func (k *keeper) run() error {
 				continue
 			}
 			k.writePeers(v)
+		case now := <-alive.C:
+			// Without the stamp the next run knows less: no reason to complain.
+			_ = os.Chtimes(k.kernelPath, now, now)
 		}
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -42,7 +43,7 @@ func TestSameKernel(t *testing.T) {
 		id   string
 		want bool
 	}{{"boot1 ns1", false}, {"boot1 ns1", true}, {"", false}, {"boot2 ns1", false}, {"boot2 ns1", true}} {
-		if got, err := sameKernel(path, step.id); got != step.want || err != nil {
+		if got, _, err := sameKernel(path, step.id, time.Now()); got != step.want || err != nil {
 			t.Errorf("step %d: %v, %v; want %v", i, got, err, step.want)
 		}
 	}
@@ -76,7 +77,7 @@ func TestKeeper(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}
-	if !knownPeers(k.peersPath) || knownPeers(k.demotionPath+"x") {
+	if knownPeers(k.peersPath) == 0 || knownPeers(k.demotionPath+"x") != 0 {
 		t.Error("knownPeers")
 	}
 }

@@ -74,7 +74,7 @@ func (l *loop) engineConfig() engine.Config {
 	c := l.set.engineConfig()
 	c.MTU = l.mtu()
 	c.Timeouts = l.timeouts
-	c.KnownPeer = l.known
+	c.KnownPeers = l.known
 	if c.MaxStates == 0 {
 		c.MaxStates = l.kernMax
 	}

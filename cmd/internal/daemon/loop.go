@@ -57,7 +57,7 @@ type loop struct {
 	demotion int
 	tidyAt   int64 // next look at what changes slowly
 	peers    []netip.Addr
-	known    bool // a peer was known before this start
+	known    int // peers known from before this start
 
 	monitors monitors
 	peerBuf  []engine.Peer

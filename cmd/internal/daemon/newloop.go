@@ -16,7 +16,7 @@ func (d *Daemon) makeLoop() (err error) {
 	if d.kept, err = readHostID(d.dirs.HostID(d.name)); err != nil {
 		return fmt.Errorf("hostid: %w", err)
 	}
-	same, err := sameKernel(kernelPath(d.dirs, d.name), d.host.KernelID())
+	same, down, err := sameKernel(kernelPath(d.dirs, d.name), d.host.KernelID(), time.Now())
 	if err != nil {
 		return fmt.Errorf("state directory: %w", err)
 	}
@@ -49,7 +49,7 @@ func (d *Daemon) makeLoop() (err error) {
 	c := l.engineConfig()
 	c.Seed, c.Epoch = binary.NativeEndian.Uint64(random(8)), binary.NativeEndian.Uint32(random(4))|1
 	c.StartID = uint64(d.started.Unix()) << 32
-	c.KernelKept = same
+	c.KernelKept, c.DownFor = same, down
 	c.Log = d.log.Info
 	l.eng = engine.New(l.clock(), c)
 	d.loop = l
