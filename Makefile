@@ -59,14 +59,14 @@ check-boot:
 	@[ "$$(id -u)" = 0 ] || [ -n "$$PFSYNC_REQUIRE_NETNS" ] || { echo "check-boot: skipped, needs root"; exit 0; }; \
 	bash scripts/test-boot.sh && scripts/keepalived/check.sh
 
-# The packages without a kernel in them, which is where the races would be
-# cheapest to find; `make race` runs them all.
+# The packages without a kernel in them, which is where races are cheapest to
+# find; `make race` runs them all.  The simulation has one goroutine: few seeds do.
 race-quick:
-	CGO_ENABLED=1 $(GO) test -race -short -count=1 $$(sh scripts/packages.sh pure)
+	SEEDS=5 CGO_ENABLED=1 $(GO) test -race -short -count=1 $$(sh scripts/packages.sh pure)
 
 race: ## all tests under the race detector
 	@$(SETUP) test
-	CGO_ENABLED=1 $(GO) test -race -count=1 ./...
+	SEEDS=20 CGO_ENABLED=1 $(GO) test -race -count=1 ./...
 
 lint: ## gofmt, vet, shellcheck, man pages, staticcheck
 	@$(SETUP) test
