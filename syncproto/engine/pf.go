@@ -56,7 +56,7 @@ func (e *Engine) strict(s *pfstate.State) bool {
 // takesOver reports whether a pf has to be told that its connection passes
 // here now.
 func (e *Engine) takesOver(now int64, s *pfstate.State) bool {
-	return s.Has(pfstate.FlagCarried) && e.strict(s) && e.toPF(now)
+	return s.Carried() && e.strict(s) && e.toPF(now)
 }
 
 // mayTell reports whether the state can be told under its names. If not it is
@@ -66,7 +66,7 @@ func (e *Engine) mayTell(now int64, r pfstate.Ref) bool {
 	if !e.strict(s) || !e.toPF(now) {
 		return true
 	}
-	if s.Has(pfstate.FlagCarried) {
+	if s.Carried() {
 		e.enqueue(now, r, qTake)
 		e.dueBy(now)
 		return false
@@ -153,7 +153,7 @@ func (e *Engine) nameSide(r pfstate.Ref, side pfstate.Side, id pfstate.ID) {
 func (e *Engine) second(now int64, r pfstate.Ref, q uint8) uint8 {
 	s := e.tab.At(r)
 	side := s.MainSide()
-	if !e.toPF(now) || !s.Has(pfstate.FlagCarried) || !s.Name(side.Other()).IsZero() || e.foreign(s, side) != nil {
+	if !e.toPF(now) || !s.Carried() || !s.Name(side.Other()).IsZero() || e.foreign(s, side) != nil {
 		return q
 	}
 	e.nameSide(r, side.Other(), e.newName())
