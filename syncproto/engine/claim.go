@@ -150,6 +150,7 @@ func (e *Engine) idleThere(m *record) int64 {
 type dump struct {
 	running  bool
 	partial  bool
+	crowded  bool  // more ended than tombs has room for: an unknown record may be of the dead
 	gen      uint8 // of State.Seen
 	start    int64
 	tombs    map[entryKey]struct{} // destroyed since it began: dumps tell of the dead
@@ -160,8 +161,12 @@ type dump struct {
 }
 
 func (d *dump) bury(f *pfstate.Flow) {
-	if d.running && len(d.tombs) < maxTombs {
+	switch {
+	case !d.running:
+	case len(d.tombs) < maxTombs:
 		d.tombs[keyOf(f)] = struct{}{}
+	default:
+		d.crowded, d.partial = true, true
 	}
 }
 
@@ -183,7 +188,7 @@ func (e *Engine) overrun() {
 func (e *Engine) dumpBegin(now int64) {
 	d := &e.dump
 	d.gen++
-	d.running, d.partial, d.start, d.sweep = true, false, now, 0
+	d.running, d.partial, d.crowded, d.start, d.sweep = true, false, false, now, 0
 	d.tombs = map[entryKey]struct{}{}
 }
 
@@ -198,6 +203,7 @@ func (e *Engine) dumpRecord(now int64, f *pfstate.Flow) {
 	case nosync && r == 0:
 	case nosync:
 		e.withdraw(now, r)
+	case r == 0 && e.dump.crowded: // the next dump tells again what lives
 	case r == 0 && e.claim.active:
 		e.unclaimed(now, f)
 	case r == 0:
