@@ -1,6 +1,7 @@
 package conntrack
 
 import (
+	"encoding/binary"
 	"sync/atomic"
 
 	"github.com/pfsync/pfsync/pfstate"
@@ -94,8 +95,8 @@ func (i *Injector) PortID() uint32 { return i.portID }
 //
 // A create whose helper this kernel does not have is made without it. An update
 // never takes status bits from an entry. An update of a GRE entry whose timeout
-// is fixed makes the entry anew. Updates and deletes of an entry in a zone cost
-// a look-up before, see [Guard].
+// is fixed makes the entry anew. Deletes with MaxLeft, and updates and deletes of
+// an entry in a zone (see [Guard]), cost a look-up before.
 func (i *Injector) Do(ops []pfstate.Op, res []pfstate.Result) (int, error) {
 	n := min(len(ops), len(res))
 	for at := 0; at < n; {
@@ -114,20 +115,54 @@ func (i *Injector) Do(ops []pfstate.Op, res []pfstate.Result) (int, error) {
 // cut tells how many of ops go as one batch. An operation that is preceded by
 // a look-up ends the batch if something before it may change what is found.
 func (i *Injector) cut(ops []pfstate.Op) int {
-	changed := false
+	var changed touched
 	for k := range ops {
-		if k == i.batch || changed && i.needsLook(&ops[k]) {
+		looks := i.needsLook(&ops[k])
+		if k == i.batch || looks && changed.maybe(&ops[k].Flow) {
 			return k
 		}
-		changed = changed || ops[k].Kind != pfstate.OpGet && !i.needsLook(&ops[k])
+		if ops[k].Kind != pfstate.OpGet && !looks {
+			changed.add(&ops[k].Flow)
+		}
 	}
 	return len(ops)
 }
 
+// touched is a set of entries that may say yes wrongly, but never no.
+type touched [16]uint64
+
+func (t *touched) bit(u *pfstate.Tuple) (word int, mask uint64) {
+	h := uint32(u.SrcPort)*0x9e37 ^ uint32(u.DstPort)*0x79b9
+	for n := 0; n < 16; n += 4 {
+		h = (h ^ binary.NativeEndian.Uint32(u.Src[n:]) ^ binary.NativeEndian.Uint32(u.Dst[n:])) * 0x85ebca6b
+	}
+	h >>= 22 // the best mixed ten bits
+	return int(h / 64), 1 << (h % 64)
+}
+
+// add takes an entry in, by either of its tuples.
+func (t *touched) add(f *pfstate.Flow) {
+	for _, u := range [...]*pfstate.Tuple{&f.Orig, &f.Reply} {
+		w, m := t.bit(u)
+		t[w] |= m
+	}
+}
+
+func (t *touched) maybe(f *pfstate.Flow) bool {
+	w, m := t.bit(&f.Orig)
+	return t[w]&m != 0
+}
+
 // needsLook reports whether the operation changes an entry that cannot be named
-// one way.
+// one way, or only one that has not been refreshed.
 func (i *Injector) needsLook(op *pfstate.Op) bool {
-	return (op.Kind == pfstate.OpUpdate || op.Kind == pfstate.OpDelete) && !(i.zones && guardable(&op.Flow))
+	switch op.Kind {
+	case pfstate.OpUpdate:
+		return !(i.zones && guardable(&op.Flow))
+	case pfstate.OpDelete:
+		return op.MaxLeft != 0 || !(i.zones && guardable(&op.Flow))
+	}
+	return false
 }
 
 // do runs one batch: look-ups where they are needed, the operations, look-ups

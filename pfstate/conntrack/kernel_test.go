@@ -334,3 +334,52 @@ func TestRefusals(t *testing.T) {
 		}
 	}
 }
+
+// TestDeleteLiving: a delete with MaxLeft spares an entry that has been
+// refreshed since the asker knew, and no other.
+func TestDeleteLiving(t *testing.T) {
+	ns := newNS(t)
+	inj := newInjector(t, ns)
+	f := flowCases()[0].flow
+	f.Timeout = 600
+	must(t, inj, pfstate.OpCreate, f, pfstate.ResultOK)
+	do := func(maxLeft uint32) pfstate.Result {
+		t.Helper()
+		res := make([]pfstate.Result, 1)
+		n, err := inj.Do([]pfstate.Op{{Kind: pfstate.OpDelete, Flow: f, MaxLeft: maxLeft}}, res)
+		if n != 1 || err != nil {
+			t.Fatal(n, err)
+		}
+		return res[0]
+	}
+	if r := do(60); r.Code != pfstate.ResultLiving || r.Flow.Orig != f.Orig || r.Flow.Timeout <= 60 {
+		t.Fatalf("entry with 600 s left: %v, %+v", r.Code, r.Flow)
+	}
+	must(t, inj, pfstate.OpGet, f, pfstate.ResultOK)
+	if r := do(601); r.Code != pfstate.ResultOK {
+		t.Fatalf("entry not refreshed: %v", r.Code)
+	}
+	must(t, inj, pfstate.OpGet, f, pfstate.ResultMissing)
+}
+
+// TestCut: only a look-up of an entry that an earlier operation of the batch
+// changes has to wait for the next batch.
+func TestCut(t *testing.T) {
+	a, b := flowCases()[0].flow, flowCases()[1].flow
+	create := func(f pfstate.Flow) pfstate.Op { return pfstate.Op{Kind: pfstate.OpCreate, Flow: f} }
+	guarded := func(f pfstate.Flow) pfstate.Op { return pfstate.Op{Kind: pfstate.OpDelete, Flow: f, MaxLeft: 9} }
+	i := &Injector{batch: maxBatch, zones: true}
+	for _, tc := range []struct {
+		name string
+		ops  []pfstate.Op
+		want int
+	}{
+		{"others", []pfstate.Op{create(a), guarded(b), create(b)}, 3},
+		{"the same", []pfstate.Op{create(a), create(b), guarded(a)}, 2},
+		{"two deletes", []pfstate.Op{guarded(a), guarded(a)}, 2},
+	} {
+		if got := i.cut(tc.ops); got != tc.want {
+			t.Errorf("%s: batch of %d, want %d", tc.name, got, tc.want)
+		}
+	}
+}

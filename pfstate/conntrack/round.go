@@ -236,6 +236,8 @@ func (i *Injector) looked(k int, op *pfstate.Op, r *pfstate.Result) {
 		r.Code = pfstate.ResultReversed
 	case op.Kind == pfstate.OpDelete && op.Flow.CtID != 0 && op.Flow.CtID != got.CtID:
 		r.Code, r.Errno = pfstate.ResultMissing, unix.ENOENT
+	case op.Kind == pfstate.OpDelete && op.MaxLeft != 0 && got.Timeout > op.MaxLeft:
+		r.Code, r.Flow = pfstate.ResultLiving, *got
 	default:
 		i.id[k] = got.CtID
 		i.step[k] = stepMain
