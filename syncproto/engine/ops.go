@@ -144,6 +144,8 @@ func (e *Engine) doneDead(r pfstate.Ref, s *pfstate.State) {
 func (e *Engine) doneCreate(now int64, r pfstate.Ref, res *pfstate.Result) {
 	switch res.Code {
 	case pfstate.ResultOK:
+		s := e.tab.At(r)
+		s.CtID = 0 // that of an entry before
 		e.inKernel(now, r)
 	case pfstate.ResultExists:
 		e.reason(ReasonKernelExists)

@@ -73,7 +73,7 @@ func (p *repair) sent(no uint32) {
 }
 
 // doubt reports whether something is known to be missing.
-func (p *repair) doubt() bool { return p.gaps > 0 || p.pending || p.sweep != 0 }
+func (p *repair) doubt() bool { return p.gaps > 0 }
 
 func (p *repair) deadline() int64 {
 	if p.gaps == 0 {
