@@ -62,6 +62,9 @@ func (e *Engine) fromWire(x *rx, f syncproto.Format, w *syncproto.State, m *reco
 	if m.af == 0 || wire != stack || w.Direction > syncproto.DirOut || w.Src.State > pfstate.PFTimeWait || w.Dst.State > pfstate.PFTimeWait {
 		return ReasonUnfit, false
 	}
+	if w.Key[0].RDomain|w.Key[1].RDomain != 0 {
+		return ReasonUnfit, false // the same endpoints may be others' in another routing domain
+	}
 	if w.StateFlags&syncproto.FlagNoSync != 0 {
 		return ReasonNoSync, false
 	}
@@ -370,7 +373,7 @@ func (e *Engine) take(now int64, r pfstate.Ref, m *record, src, dst bool) {
 	s.Timeout = pfstate.TimeoutIndex(s.Proto, s.Src.State, s.Dst.State)
 	e.takeExtra(s, m)
 	s.LastPeer = now
-	if m.carried && s.Has(pfstate.FlagCarried) && (m.compressed || e.idleThere(m) <= e.idle(now, s)) {
+	if m.carried && s.Has(pfstate.FlagCarried) && now-s.LastLocal > opSettle && (m.compressed || e.idleThere(m) <= e.idle(now, s)) {
 		e.setCarried(s, false) // they have seen the latest packet
 	}
 	if m.expire > 0 && (m.carried || !s.Carried()) {

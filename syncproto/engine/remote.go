@@ -120,7 +120,7 @@ func (e *Engine) region(x *rx, reg *syncproto.Region) {
 		n = min(n, maxClr)
 	case syncproto.ActBus:
 		n = min(n, 1) // the first message only, as pf
-	case syncproto.ActLinux, syncproto.ActTDB:
+	case syncproto.ActLinux:
 		return
 	}
 	for i := range n {
@@ -153,6 +153,21 @@ func (e *Engine) message(x *rx, reg *syncproto.Region, b []byte) {
 		if syncproto.ParseBus(b, &m) == nil {
 			e.inBus(x, &m)
 		}
+	case syncproto.ActTDB:
+		e.inTDB(reg, b)
+	}
+}
+
+// inTDB looks at replay counters of IPsec as OpenBSD does; FreeBSD does not.
+// There is no SA here that they could be for.
+func (e *Engine) inTDB(reg *syncproto.Region, b []byte) {
+	const reservedSPI = 255
+	var m syncproto.TDB
+	if reg.Format != syncproto.Format6 || syncproto.ParseTDB(b, reg.Format, &m) != nil {
+		return
+	}
+	if m.SPI <= reservedSPI || familyOf(m.Dst[1]) == 0 || m.Dst[1] == syncproto.FamilyIPv6FreeBSD {
+		e.count(CountBadState)
 	}
 }
 
@@ -237,8 +252,8 @@ func (e *Engine) record(x *rx, m *record) {
 		e.updateKnown(x, r, m)
 		return
 	}
-	if m.linux && !m.carried && !m.isNew && m.expire <= 1 {
-		return // over, says one who only heard of it
+	if m.linux && !m.isNew && m.expire <= 1 {
+		return // over: of no use but to be mistaken for a later one
 	}
 	if r := e.match(m); r != 0 {
 		e.meet(x, r, m)
