@@ -83,11 +83,11 @@ func TCPFromPeers(src, dst uint8) (state uint8, closer int) {
 		return TCPTimeWait, -1
 	case hi == PFFinWait2 && lo >= PFClosing:
 		return TCPLastAck, closer
-	case hi == PFClosing && lo == PFClosing: // both FINs seen, none acknowledged
+	case hi < PFFinWait2 && lo >= PFClosing: // both FINs seen, none acknowledged
 		return TCPLastAck, 0
 	case hi == PFFinWait2:
 		return TCPCloseWait, closer
-	case hi == PFClosing:
+	case hi >= PFClosing:
 		return TCPFinWait, closer
 	case hi >= PFEstablished:
 		return TCPEstablished, -1
