@@ -35,7 +35,10 @@ func fail(code int, format string, args ...any) error {
 
 func usage(format string, args ...any) error { return fail(codeUsage, format, args...) }
 
-var errStopped = errors.New("stopped")
+var (
+	errStopped = errors.New("stopped")
+	errSaid    = errors.New("") // what is wrong stands on stdout
+)
 
 // explain finds the exit code of an error, and says what to do next where
 // there is something to do.

@@ -18,6 +18,7 @@ var verbs = []func(*app) *cobra.Command{
 	(*app).bulkCommand,
 	(*app).flushCommand,
 	(*app).waitCommand,
+	(*app).doctorCommand,
 	(*app).dumpCommand,
 	(*app).startCommand,
 }
