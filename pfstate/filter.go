@@ -71,7 +71,13 @@ func (x *Filter) listed(f *Flow) bool {
 	return x.listedPort(f) || x.listedNet(f)
 }
 
+// listedPort: ICMP and GRE have other things where ports stand.
 func (x *Filter) listedPort(f *Flow) bool {
+	switch f.Proto {
+	case ProtoTCP, ProtoUDP, ProtoUDPLite, ProtoSCTP, ProtoDCCP:
+	default:
+		return false
+	}
 	for _, p := range x.Ports {
 		if f.Orig.SrcPort == p || f.Orig.DstPort == p || f.Reply.SrcPort == p || f.Reply.DstPort == p {
 			return true
