@@ -23,4 +23,5 @@ require (
 	github.com/songgao/water v0.0.0-20200317203138-2b4b6d7c09d8
 	golang.org/x/net v0.62.0
 	golang.org/x/sync v0.20.0 // indirect
+	pgregory.net/rapid v1.3.0
 )
