@@ -122,10 +122,29 @@ func (e *Engine) takeWords(now int64, s *pfstate.State, m *record, src, dst bool
 	}
 	f.Halves = f.Halves || src && dst
 	f.Timeout = m.timeout
-	f.Expire = now + int64(m.expire)*second
+	expire := now + int64(m.expire)*second
+	if m.compressed {
+		f.Expire = now + int64(pfTimeout(m.timeout))*second
+		return
+	}
+	if !m.carried {
+		expire = max(expire, f.Expire) // a copy knows no better than who told it
+	}
+	f.Expire = expire
 	if o := e.words(s, m.side.Other()); o != nil && f.Halves { // of a pair the longer counts
 		s.Expire = max(s.Expire, o.Expire)
 	}
+}
+
+// pfTimeout is pf's default of a timeout index, seconds (pfsync-protocol.md
+// section 7.1). Those of SCTP are not known; TCP's stand in.
+func pfTimeout(i uint8) uint32 {
+	defaults := [...]uint32{120, 30, 86400, 900, 45, 90, 60, 30, 60, 20, 10, 60, 30, 60,
+		20: 120, 21: 30, 22: 86400, 23: 900, 24: 90}
+	if int(i) < len(defaults) {
+		return defaults[i]
+	}
+	return 0
 }
 
 // dropWords: something has passed here, so what a pf told is old.
