@@ -332,12 +332,12 @@ func (e *Engine) inDelete(x *rx, id pfstate.ID) {
 		}
 	case side == pfstate.SideAlias:
 		e.tab.ClearName(r, side)
-	case !s.Name(pfstate.SideIn).IsZero() && !s.Name(pfstate.SideOut).IsZero():
-		e.tab.ClearName(r, side) // the state goes with its last name
 	case !killed && s.Has(pfstate.FlagCarried) && s.Expire > x.now+refreshSlack:
 		// It expired there, for nothing passed there. It passes here.
 		e.reason(ReasonDelRefused)
 		e.answer(x.now, r)
+	case !s.Name(pfstate.SideIn).IsZero() && !s.Name(pfstate.SideOut).IsZero():
+		e.tab.ClearName(r, side) // the state goes with its last name
 	default:
 		e.erase(r, killed)
 	}
