@@ -97,7 +97,7 @@ func (e *Engine) claimed(x *rx, r pfstate.Ref, m *record) {
 	switch {
 	case otherNAT && (idle > refreshSlack || m.carried && idle > 0), m.linux && m.carried && tcp && ahead && idle > refreshSlack:
 		e.reason(ReasonLater) // ours is a leftover
-		e.erase(r, true)
+		e.erase(r, false)
 		e.insert(x, m)
 		return
 	case otherNAT, tcp && behind && (idle < -refreshSlack || !m.carried && !writtenByUs(s) && idle < refreshSlack):
@@ -157,7 +157,6 @@ type dump struct {
 	sweep    pfstate.Ref           // cursor of the walk over what it did not tell, 0 none
 	swept    int64                 // start of the dump that is being swept
 	diverged bool                  // events were lost and no dump has made up for it
-	lostAt   int64
 }
 
 func (d *dump) bury(f *pfstate.Flow) {
@@ -261,6 +260,10 @@ func (e *Engine) refreshed(now int64, s *pfstate.State, f *pfstate.Flow) bool {
 	}
 	ends := now + int64(f.Timeout)*second
 	if s.KernExpire != 0 && ends <= s.KernExpire+refreshSlack {
+		return false
+	}
+	if !s.Carried() && ends <= s.Expire {
+		s.KernExpire = ends // by a packet from before it passed elsewhere
 		return false
 	}
 	s.Expire, s.KernExpire = ends, ends

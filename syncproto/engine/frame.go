@@ -290,7 +290,7 @@ func (e *Engine) addDelete(f *frame, id pfstate.ID, killed bool) bool {
 		return false
 	}
 	e.out(syncproto.ActDelC)
-	e.repair.named(id, true)
+	e.repair.named(named{id, true, killed})
 	return true
 }
 
@@ -343,7 +343,7 @@ func (e *Engine) addSide(now int64, f *frame, s *pfstate.State, side pfstate.Sid
 		return false
 	}
 	e.out(action)
-	e.repair.named(id, false)
+	e.repair.named(named{ID: id})
 	return true
 }
 

@@ -373,13 +373,19 @@ func (e *Engine) take(now int64, r pfstate.Ref, m *record, src, dst bool) {
 	s.Timeout = pfstate.TimeoutIndex(s.Proto, s.Src.State, s.Dst.State)
 	e.takeExtra(s, m)
 	s.LastPeer = now
-	if m.carried && s.Has(pfstate.FlagCarried) && now-s.LastLocal > opSettle && (m.compressed || e.idleThere(m) <= e.idle(now, s)) {
+	if m.carried && s.Has(pfstate.FlagCarried) && now-s.LastLocal > opSettle && e.later(now, s, m) {
 		e.setCarried(s, false) // they have seen the latest packet
 	}
-	if m.expire > 0 && (m.carried || !s.Carried()) {
+	if m.expire > 0 && (m.carried || !m.compressed && !s.Carried()) { // hearsay is no sign of life
 		s.Expire = now + int64(m.expire)*second
 	}
 	e.takeWords(now, s, m, src, dst)
+}
+
+// later reports whether the sender of a record has seen a packet after the
+// last that we know of. A state about to expire there says nothing.
+func (e *Engine) later(now int64, s *pfstate.State, m *record) bool {
+	return m.compressed || int64(m.expire)*second > refreshSlack && e.idleThere(m) <= e.idle(now, s)
 }
 
 // takePeer takes over one half; what a record leaves out stays.

@@ -195,7 +195,7 @@ func (e *Engine) meet(x *rx, r pfstate.Ref, m *record) {
 		e.pair(x, r, m)
 	case m.linux && m.reply != s.Reply:
 		e.otherNAT(x, r, m)
-	case leftoverThere(s, m):
+	case e.leftoverThere(x.now, s, m):
 		e.reason(ReasonLater)
 		e.answer(x.now, r)
 	default:
@@ -221,7 +221,7 @@ func nameLike(s *pfstate.State, m *record) pfstate.ID {
 // otherNAT: two connections of one original tuple, translated differently, can
 // only have followed each other. Who carries one knows which is the later.
 func (e *Engine) otherNAT(x *rx, r pfstate.Ref, m *record) {
-	if m.carried && !e.tab.At(r).Carried() {
+	if s := e.tab.At(r); m.carried && !s.Carried() && e.idleThere(m) <= e.idle(x.now, s) {
 		e.replace(x, r, m)
 		return
 	}
@@ -243,9 +243,9 @@ func (e *Engine) leftover(now int64, s *pfstate.State, m *record) bool {
 }
 
 // leftoverThere is the same with the roles changed: it passes here.
-func leftoverThere(s *pfstate.State, m *record) bool {
-	return m.linux && !m.carried && s.Carried() && s.Proto == pfstate.ProtoTCP &&
-		(m.src.State > s.Src.State || m.dst.State > s.Dst.State)
+func (e *Engine) leftoverThere(now int64, s *pfstate.State, m *record) bool {
+	ahead := s.Proto == pfstate.ProtoTCP && (m.src.State > s.Src.State || m.dst.State > s.Dst.State)
+	return m.linux && s.Carried() && ahead && (!m.carried || e.idleThere(m) > e.idle(now, s)+refreshSlack)
 }
 
 // supersedes: a creator gives rising ids and never has two states of one
@@ -264,7 +264,7 @@ func (e *Engine) outdated(s *pfstate.State, m *record) bool {
 // replace ends a state and makes one of the record: the tuple was used again.
 func (e *Engine) replace(x *rx, r pfstate.Ref, m *record) {
 	e.reason(ReasonReused)
-	e.erase(r, true)
+	e.erase(r, false)
 	e.insert(x, m)
 }
 

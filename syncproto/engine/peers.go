@@ -199,6 +199,10 @@ func (e *Engine) giveUpLost(now int64, id pfstate.ID) {
 		e.peers.lostAt(now)
 		return
 	}
+	s.Tries = 0
+	if s.Has(pfstate.FlagInKernel) {
+		return // nobody knows it, or no answer got through: its own timeout decides
+	}
 	e.erase(r, false)
 }
 

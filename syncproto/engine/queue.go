@@ -267,7 +267,8 @@ type ring struct {
 
 type named struct {
 	pfstate.ID
-	killed bool
+	deleted bool // of a frame sent: it was a delete
+	killed  bool // a delete that is to be obeyed
 }
 
 const ringSize = 1 << 16
@@ -301,7 +302,7 @@ func (q *ring) get() named {
 
 // deleteName queues a DEL_C for a name that has no State here.
 func (e *Engine) deleteName(now int64, id pfstate.ID, killed bool) {
-	e.rawDel.put(named{id, killed})
+	e.rawDel.put(named{ID: id, killed: killed})
 	e.dueBy(now + int64(e.cfg.MaxDelay))
 }
 

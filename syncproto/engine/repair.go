@@ -30,9 +30,9 @@ type sentFrame struct {
 // repair is what we sent, and what we have to say about it.
 type repair struct {
 	frames [sentFrames]sentFrame
-	names  [sentNames]named // killed: it was a delete
-	total  uint64           // names ever
-	open   int              // of the frame being made
+	names  [sentNames]named
+	total  uint64 // names ever
+	open   int    // of the frame being made
 
 	answers []answer // to be sent when the queues are empty
 	gaps    int      // peers with gaps
@@ -60,8 +60,8 @@ type gap struct {
 }
 
 // named notes a name in the frame being made.
-func (p *repair) named(id pfstate.ID, deleted bool) {
-	p.names[p.total%sentNames] = named{id, deleted}
+func (p *repair) named(n named) {
+	p.names[p.total%sentNames] = n
 	p.total++
 	p.open++
 }
@@ -206,10 +206,10 @@ func (e *Engine) resendName(now int64, n named) {
 	r, _, ok := e.tab.ByName(n.ID)
 	switch {
 	case ok && e.tab.At(r).Has(pfstate.FlagDead):
-	case ok && !n.killed:
+	case ok && !n.deleted:
 		e.push(now, r)
-	case !ok && n.killed:
-		e.deleteName(now, n.ID, true)
+	case !ok && n.deleted:
+		e.deleteName(now, n.ID, n.killed)
 		e.dueBy(now)
 	}
 }

@@ -29,8 +29,7 @@ type simEntry struct {
 	f      pfstate.Flow
 	ends   int64
 	conn   *simConn // whose it is, nil for what a peer told and no packet has met
-	deaf   bool
-	passed int64 // when the last packet passed here
+	passed int64    // when the last packet passed here
 }
 
 // simConn is one connection of the outside world.
@@ -39,7 +38,6 @@ type simConn struct {
 	phase   int
 	closing bool
 	over    bool
-	next    int64
 	born    int64
 }
 
@@ -251,7 +249,6 @@ type node struct {
 	linked bool  // its cable
 	wake   int64 // when its engine is next run
 	starts uint32
-	dumps  int64
 	inBox  []wireFrame
 	diedAt int64
 	opsAt  int64 // when the last batch of operations is done
@@ -670,8 +667,9 @@ func (w *world) reaper() {
 }
 
 // differ lists how the kernels of all running nodes differ from the master's:
-// entries that are near their end may be on one side only.
-func (w *world) differ() (out []string) {
+// entries that are near their end may be on one side only. leftovers says
+// whether what the master does not have counts.
+func (w *world) differ(leftovers bool) (out []string) {
 	m := w.master
 	for _, n := range w.nodes {
 		if n == m || !n.up {
@@ -680,7 +678,7 @@ func (w *world) differ() (out []string) {
 		for _, e := range sortedEntries(m.k) {
 			o := n.k.entries[keyOf(&e.f)]
 			switch {
-			case e.ends-w.now < 3*second:
+			case e.ends-w.now < 3*second || !leftovers && (e.conn == nil || e.conn.over):
 			case o == nil:
 				out = append(out, fmt.Sprintf("%s misses %s", n.name, flowName(&e.f)))
 			case o.f.Reply != e.f.Reply || o.f.ProtoState != e.f.ProtoState || o.f.Status&^pfstate.StatusConfirmed != e.f.Status&^pfstate.StatusConfirmed:
@@ -688,6 +686,9 @@ func (w *world) differ() (out []string) {
 			}
 		}
 		for _, e := range sortedEntries(n.k) {
+			if !leftovers {
+				break
+			}
 			if m.k.entries[keyOf(&e.f)] == nil && e.ends-w.now > 3*second {
 				out = append(out, fmt.Sprintf("%s still has %s for %ds", n.name, flowName(&e.f), (e.ends-w.now)/second))
 			}
@@ -761,7 +762,7 @@ func (w *world) trouble(seed uint64) {
 					w.start(n, false)
 				}
 			})
-		case k == 3 && n != w.master && n.up && n.e.Status(w.now).Sync == SyncOK && len(w.differ()) == 0:
+		case k == 3 && n != w.master && n.up && n.e.Status(w.now).Sync == SyncOK && len(w.differ(true)) == 0:
 			w.logf("%s takes over from %s", n.name, w.master.name)
 			w.master = n
 		}
@@ -769,15 +770,23 @@ func (w *world) trouble(seed uint64) {
 	w.calm(seed)
 }
 
-// calm: no faults any more; the tables have to become equal.
+// calm: no faults any more. Every living connection has to be everywhere, as
+// it is; what is left over may stay until its timeout, at most.
 func (w *world) calm(seed uint64) {
 	w.loss, w.dup, w.jitter = 0, 0, 0
 	w.logf("calm")
 	w.run(w.now + 6*second)
+	w.settle(seed, 30, false)
+	w.quiet = true
+	w.settle(seed, 150, true)
+}
+
+// settle waits, so many seconds at most, until the tables are equal.
+func (w *world) settle(seed uint64, most int, leftovers bool) {
 	var diff []string
-	for range 30 {
+	for range most {
 		w.run(w.now + second)
-		if diff = w.differ(); len(diff) == 0 {
+		if diff = w.differ(leftovers); len(diff) == 0 {
 			break
 		}
 	}
