@@ -36,7 +36,8 @@ tools_for() {
 		tools_for demo
 		tools_for man
 		echo iptables:iptables jq:jq tshark:tshark curl:curl git:git \
-			shellcheck:shellcheck keepalived:keepalived gcc:gcc ping:iputils-ping
+			shellcheck:shellcheck keepalived:keepalived gcc:gcc ping:iputils-ping \
+			conntrackd:conntrackd tmux:tmux
 		;;
 	vm)
 		tools_for test

@@ -15,6 +15,7 @@ var verbs = []func(*app) *cobra.Command{
 	(*app).statsCommand,
 	(*app).peersCommand,
 	(*app).monitorCommand,
+	(*app).topCommand,
 	(*app).bulkCommand,
 	(*app).flushCommand,
 	(*app).waitCommand,
