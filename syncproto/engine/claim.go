@@ -38,10 +38,11 @@ func (c *claim) bury(s *pfstate.State, killed bool) {
 }
 
 // unclaimed enters an entry that was there before we were.
-func (e *Engine) unclaimed(now int64, f *pfstate.Flow) {
+func (e *Engine) unclaimed(now int64, f *pfstate.Flow) pfstate.Ref {
 	r := e.enter(now, f)
 	e.tab.At(r).Flags |= pfstate.FlagUnclaimed
 	e.claim.waiting++
+	return r
 }
 
 // claimStep is how many table slots one Tick walks.
@@ -204,7 +205,7 @@ func (e *Engine) dumpRecord(now int64, f *pfstate.Flow) {
 		e.withdraw(now, r)
 	case r == 0 && e.dump.crowded: // the next dump tells again what lives
 	case r == 0 && e.claim.active:
-		e.unclaimed(now, f)
+		e.tab.At(e.unclaimed(now, f)).Flags |= pfstate.FlagDeaf
 	case r == 0:
 		e.reason(ReasonReconciled)
 		e.tab.At(e.localMade(now, f)).Flags |= pfstate.FlagDeaf
@@ -232,6 +233,9 @@ func (e *Engine) dumpKnown(now int64, r pfstate.Ref, f *pfstate.Flow) {
 	s.Flags &^= pfstate.FlagRefused
 	c := e.tab.Absorb(s, f)
 	refreshed := e.refreshed(now, s, f)
+	if c != 0 {
+		e.takeTimeout(now, s, f) // also a shorter one: it closes
+	}
 	if s.Has(pfstate.FlagUnclaimed) {
 		return
 	}
