@@ -189,7 +189,7 @@ func (e *Engine) localNews(now int64, r pfstate.Ref, f *pfstate.Flow) {
 		e.takeTimeout(now, s, f)
 	}
 	s.Flags |= pfstate.FlagInKernel
-	s.Flags &^= pfstate.FlagRefused
+	s.Flags &^= pfstate.FlagRefused | pfstate.FlagDeaf
 	s.LastLocal = now
 	e.setCarried(s, true)
 	if s.Has(pfstate.FlagUnclaimed) {
