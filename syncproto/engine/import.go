@@ -278,7 +278,7 @@ func (e *Engine) extraFlag(x *rx, id pfstate.ID, t syncproto.TLV) bool {
 
 // flow is the kernel entry that the record stands for, for filters.
 func (m *record) flow() pfstate.Flow {
-	return pfstate.Flow{Orig: m.orig, Reply: m.reply, AF: m.af, Proto: m.proto, Zone: m.zone, Mark: m.mark}
+	return pfstate.Flow{Orig: m.orig, Reply: m.reply, AF: m.af, Proto: m.proto, Zone: m.zone, Mark: m.mark, Labels: m.ext.Labels}
 }
 
 // insert makes a state of a record about a connection nobody here knows.
