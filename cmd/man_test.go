@@ -54,5 +54,5 @@ func helpNames(t *testing.T) []string {
 	if len(names) < 9 {
 		t.Fatalf("only %q", names)
 	}
-	return append(names, "completion", "decode", "help", "version")
+	return append(names, "completion", "decode", "help", "replay", "version")
 }

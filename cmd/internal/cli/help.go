@@ -20,6 +20,7 @@ func (a *app) help(c *cobra.Command) {
        pfsyncctl [options] pfsyncN word [argument] ...
        pfsyncctl pfsyncN verb [options]
        pfsyncctl decode [options] file.pcap
+       pfsyncctl replay [options] file.pcap
        pfsyncctl completion | help | version
 
 words:

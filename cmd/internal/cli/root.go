@@ -40,7 +40,7 @@ func (a *app) root() *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%w", err) })
 	root.SetHelpFunc(func(c *cobra.Command, _ []string) { a.help(c) })
 	root.SetHelpCommand(a.helpCommand())
-	root.AddCommand(a.decodeCommand(), a.versionCommand(), a.completionCommand())
+	root.AddCommand(a.decodeCommand(), a.replayCommand(), a.versionCommand(), a.completionCommand())
 	return root
 }
 
@@ -92,7 +92,7 @@ func (a *app) badName(s string) error {
 }
 
 // plainVerbs are the verbs that stand without an interface.
-func plainVerbs() []string { return []string{"completion", "decode", "help", "version"} }
+func plainVerbs() []string { return []string{"completion", "decode", "help", "replay", "version"} }
 
 // words configures.
 func (a *app) words(args []string) error {
