@@ -194,11 +194,15 @@ func (e *Engine) log(msg string, args ...any) {
 func (e *Engine) count(c Counter) { e.Stats.Count[c]++ }
 func (e *Engine) reason(r Reason) { e.Stats.Reason[r]++ }
 
-// newName gives out our next name.
+// newName gives out our next name that nobody has used for us.
 func (e *Engine) newName() pfstate.ID {
-	id := pfstate.ID{ID: e.nextID, CreatorID: e.cfg.HostID}
-	e.nextID++
-	return id
+	for {
+		id := pfstate.ID{ID: e.nextID, CreatorID: e.cfg.HostID}
+		e.nextID++
+		if _, _, taken := e.tab.ByName(id); !taken {
+			return id
+		}
+	}
 }
 
 // ours reports whether a name was made by this host.
