@@ -126,6 +126,9 @@ func (p *peers) get(now int64, from netip.Addr) (pe *Peer, index int) {
 // heard notes a frame of a peer. info is nil if it has no Linux region.
 func (e *Engine) heard(now int64, p *Peer, version uint8, info *syncproto.FrameInfo) {
 	returned := p.Frames > 0 && !p.Living(now)
+	if p.Frames == 0 && info != nil && e.bulk.state == SyncSent {
+		e.bulk.ask, e.bulk.timer = true, now+bulkRetry // it was not there when we asked
+	}
 	if p.silent {
 		p.silent = false
 		e.log("peer heard again", "peer", p.Addr)
