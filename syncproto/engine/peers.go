@@ -36,6 +36,7 @@ type Peer struct {
 
 	First, Last int64 // heard
 	Frames      uint64
+	Lost        uint64 // missing frame numbers, whether they came later or not
 
 	used      bool
 	silent    bool // has been logged
