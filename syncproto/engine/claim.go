@@ -232,6 +232,9 @@ func (e *Engine) dumpKnown(now int64, r pfstate.Ref, f *pfstate.Flow) {
 	s.Flags |= pfstate.FlagInKernel
 	s.Flags &^= pfstate.FlagRefused
 	c := e.tab.Absorb(s, f)
+	if c == pfstate.ChangeBack {
+		return // reused cannot tell yet; the next dump will
+	}
 	refreshed := e.refreshed(now, s, f)
 	if c != 0 {
 		e.takeTimeout(now, s, f) // also a shorter one: it closes

@@ -185,7 +185,10 @@ func (e *Engine) localNews(now int64, r pfstate.Ref, f *pfstate.Flow) {
 	}
 	c := e.tab.Absorb(s, f)
 	pending := s.Op != 0 || s.InFlight != 0
-	if !pending || c&pfstate.ChangePeers != 0 {
+	switch {
+	case c == pfstate.ChangeBack:
+		c = 0 // older than the operation that took the entry further
+	case !pending || c&pfstate.ChangePeers != 0:
 		e.takeTimeout(now, s, f)
 	}
 	s.Flags |= pfstate.FlagInKernel
