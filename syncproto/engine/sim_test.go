@@ -299,6 +299,7 @@ type world struct {
 	quiet    bool // no new connections
 	lostPkts int
 	format   syncproto.Format
+	pf       bool // one is in the group, and says nothing
 }
 
 type simEvent struct {
@@ -380,6 +381,9 @@ func (w *world) start(n *node, kept bool) {
 		StartID: uint64(w.now/second+1)<<32 | uint64(n.starts)<<24, Epoch: uint32(w.rng.Uint32()) | 1, KernelKept: kept, DownFor: time.Duration(w.now - n.diedAt),
 		Log: func(msg string, args ...any) { w.logf("%s: %s %v", n.name, msg, args) },
 	})
+	if w.pf {
+		n.e.peers.pf = never
+	}
 	w.logf("%s: daemon starts, kernel kept %v with %d entries", n.name, kept, len(n.k.entries))
 	n.e.Link(w.now, Link{Up: n.linked && !w.broken, Self: n.addr, MTU: 1500})
 	w.dump(n, n.starts)
