@@ -336,7 +336,7 @@ func (e *Engine) serveRequest(now int64, p *Peer) {
 		*v = serve{active: true, cursor: 1}
 	}
 	v.start, v.end, v.asked = true, false, now
-	v.left = e.tab.End()
+	v.left = e.tab.End() - 1
 	for i := range v.by {
 		if !v.by[i].addr.IsValid() || v.by[i].addr == p.Addr {
 			v.by[i] = acker{p.Addr, v.marked}
