@@ -54,10 +54,10 @@ check-scripts:
 go-test:
 	$(GO) test -count=1 $(GOTEST_FLAGS) ./...
 
-# Init scripts and the keepalived example against the real programs.
+# Init scripts, the unit and the keepalived example against the real programs.
 check-boot:
 	@[ "$$(id -u)" = 0 ] || [ -n "$$PFSYNC_REQUIRE_NETNS" ] || { echo "check-boot: skipped, needs root"; exit 0; }; \
-	bash scripts/test-boot.sh && scripts/keepalived/check.sh
+	bash scripts/test-boot.sh && bash scripts/test-systemd.sh && scripts/keepalived/check.sh
 
 # The packages without a kernel in them, which is where races are cheapest to
 # find; `make race` runs them all.  The simulation has one goroutine: few seeds do.

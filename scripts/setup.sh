@@ -37,7 +37,11 @@ tools_for() {
 		tools_for man
 		echo iptables:iptables jq:jq tshark:tshark curl:curl git:git \
 			shellcheck:shellcheck keepalived:keepalived gcc:gcc ping:iputils-ping \
-			conntrackd:conntrackd tmux:tmux
+			conntrackd:conntrackd tmux:tmux scapy:python3-scapy
+		# Where nothing may be skipped: shells and init systems that nobody
+		# wants on a machine of his own for the sake of a test.
+		[ -z "${PFSYNC_REQUIRE_NETNS:-}" ] || echo zsh:zsh fish:fish \
+			openrc-run:openrc /lib/systemd/systemd:systemd
 		;;
 	vm)
 		tools_for test
