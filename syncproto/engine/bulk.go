@@ -229,9 +229,9 @@ type Status struct {
 // Serve is how far our answer to bulk requests is.
 type Serve struct {
 	Sending bool
-	To      []netip.Addr // who asked
-	Sent    int          // states so far
-	Total   int          // about
+	To      [maxAckers]netip.Addr // who asked; not valid: nobody
+	Sent    int                   // states so far
+	Total   int                   // about
 }
 
 // Status returns the state of the machine.
@@ -265,9 +265,7 @@ func (e *Engine) serving() Serve {
 	}
 	s := Serve{Sending: true, Sent: v.sent, Total: max(v.sent, e.tab.Len())}
 	for i := range v.by {
-		if v.by[i].addr.IsValid() {
-			s.To = append(s.To, v.by[i].addr)
-		}
+		s.To[i] = v.by[i].addr
 	}
 	return s
 }
@@ -313,9 +311,12 @@ type serve struct {
 	marks      [maxMarks * 2]pfstate.ID
 	marked     int // marks set so far
 	acked      int // of them acknowledged, by the slowest who acknowledges
-	by         [4]acker
+	by         [maxAckers]acker
 	lastFrame  int64
 }
+
+// maxAckers is how many of those who asked pace a transfer; more just listen.
+const maxAckers = 4
 
 // acker is one who asked.
 type acker struct {

@@ -71,7 +71,7 @@ func (l *loop) tellPeers(made map[uint32]int) []control.Peer {
 			v.CreatorIDs = append(v.CreatorIDs, control.HexID(p.CreatorID))
 			v.States = made[p.CreatorID]
 		}
-		if slices.Contains(serve.To, p.Addr) {
+		if slices.Contains(serve.To[:], p.Addr) {
 			v.Bulk = control.PeerBulk{Sending: serve.Sending, Sent: serve.Sent, Total: serve.Total}
 		}
 		if p.Linux {
