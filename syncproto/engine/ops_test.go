@@ -1,7 +1,10 @@
 package engine
 
 import (
+	"net/netip"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/pfsync/pfsync/pfstate"
 )
@@ -459,6 +462,110 @@ func TestLaggingNews(t *testing.T) {
 			r.expectSent()
 			if s := r.state(theirs(5)); s.Expire < r.now+86400*second {
 				t.Errorf("ends in %d s", (s.Expire-r.now)/second)
+			}
+		})
+	}
+}
+
+// TestTravel: between Linux peers all of an entry travels: the other kernel is
+// told to make what this one has.
+func TestTravel(t *testing.T) {
+	v6 := func(f pfstate.Flow) pfstate.Flow {
+		f.AF = pfstate.AFInet6
+		f.Orig.Src = pfstate.Addr{0xfd, 15: 1}
+		f.Orig.Dst = pfstate.Addr{0x20, 0x01, 15: 2}
+		f.Reply = f.Orig.Inverse(f.Proto)
+		return f
+	}
+	other := func(proto uint8, change func(*pfstate.Flow)) pfstate.Flow {
+		f := udp(1, assured)
+		f.Proto = proto
+		f.Orig.SrcPort, f.Orig.DstPort = 0, 0
+		if change != nil {
+			change(&f)
+		}
+		f.Reply = f.Orig.Inverse(proto)
+		return f
+	}
+	with := func(f pfstate.Flow, change func(*pfstate.Flow)) pfstate.Flow {
+		change(&f)
+		return f
+	}
+	est := tcp(1, pfstate.TCPEstablished)
+	for _, tc := range []struct {
+		name string
+		flow pfstate.Flow
+	}{
+		{"tcp", est},
+		{"tcp ipv6", v6(est)},
+		{"tcp window scale", with(est, func(f *pfstate.Flow) {
+			f.WScale = [2]uint8{7, 0}
+			f.TCPFlags = [2]uint8{pfstate.TCPFlagWScale | pfstate.TCPFlagSackPerm, pfstate.TCPFlagWScale | pfstate.TCPFlagSackPerm}
+		})},
+		{"tcp closed by the answering side", with(tcp(1, pfstate.TCPFinWait), func(f *pfstate.Flow) {
+			f.TCPFlags = [2]uint8{pfstate.TCPFlagSackPerm, pfstate.TCPFlagSackPerm | pfstate.TCPFlagCloseInit}
+		})},
+		{"snat", masqueraded(est, 7)},
+		{"dnat with port", with(est, func(f *pfstate.Flow) { f.Reply.Src, f.Reply.SrcPort = pfstate.Addr{10, 9, 9, 9}, 8443 })},
+		{"both", with(masqueraded(est, 7), func(f *pfstate.Flow) { f.Reply.Src, f.Reply.DstPort = pfstate.Addr{10, 9, 9, 9}, 61000 })},
+		{"snat ipv6", with(v6(est), func(f *pfstate.Flow) { f.Reply.Dst = pfstate.Addr{0x20, 0x01, 15: 9} })},
+		{"udp fresh", udp(1, fresh)},
+		{"udp answered", udp(1, answered)},
+		{"udp assured", udp(1, assured)},
+		{"udp with a fixed timeout", udp(1, assured|pfstate.StatusFixedTimeout)},
+		{"udp of an odd timeout", left(udp(1, assured), 1234)},
+		{"udplite", other(pfstate.ProtoUDPLite, func(f *pfstate.Flow) { f.Orig.SrcPort, f.Orig.DstPort = 5, 6 })},
+		{"icmp echo", other(pfstate.ProtoICMP, func(f *pfstate.Flow) { f.Orig.SrcPort, f.Orig.DstPort = 77, 8<<8 })},
+		{"icmp of another type and code", other(pfstate.ProtoICMP, func(f *pfstate.Flow) { f.Orig.SrcPort, f.Orig.DstPort = 77, 13<<8|5 })},
+		{"icmp fresh", with(other(pfstate.ProtoICMP, func(f *pfstate.Flow) { f.Orig.SrcPort, f.Orig.DstPort = 77, 8<<8 }), func(f *pfstate.Flow) { f.Status = fresh })},
+		{"icmpv6", v6(other(pfstate.ProtoICMPv6, func(f *pfstate.Flow) { f.Orig.SrcPort, f.Orig.DstPort = 77, 128<<8 }))},
+		{"icmp translated", with(other(pfstate.ProtoICMP, func(f *pfstate.Flow) { f.Orig.SrcPort, f.Orig.DstPort = 77, 8<<8 }), func(f *pfstate.Flow) {
+			f.Reply.Dst, f.Reply.SrcPort = pfstate.Addr{203, 0, 113, 1}, 99
+		})},
+		{"gre", other(pfstate.ProtoGRE, func(f *pfstate.Flow) { f.Orig.SrcPort, f.Orig.DstPort = 0, 4711 })},
+		{"esp", other(pfstate.ProtoESP, nil)},
+		{"any protocol", other(99, nil)},
+		{"sctp", other(pfstate.ProtoSCTP, func(f *pfstate.Flow) {
+			f.Orig.SrcPort, f.Orig.DstPort = 5, 6
+			f.Has |= pfstate.HasProto
+			f.ProtoState, f.VTag = 4, [2]uint32{0x11111111, 0x22222222}
+		})},
+		{"dccp", other(pfstate.ProtoDCCP, func(f *pfstate.Flow) {
+			f.Orig.SrcPort, f.Orig.DstPort = 5, 6
+			f.Has |= pfstate.HasProto
+			f.ProtoState, f.DCCPRole, f.DCCPSeq = 4, 1, 0x123456789abc
+		})},
+		{"mark", with(est, func(f *pfstate.Flow) { f.Mark = 0xdeadbeef })},
+		{"zone", with(est, func(f *pfstate.Flow) { f.Zone = [2]uint16{3, 3} })},
+		{"zone of one direction", with(est, func(f *pfstate.Flow) { f.Zone = [2]uint16{3, 0} })},
+		{"labels", with(est, func(f *pfstate.Flow) { f.Has |= pfstate.HasLabels; f.Labels = [16]byte{0: 1, 15: 0x80} })},
+		{"helper", with(est, func(f *pfstate.Flow) { f.Has |= pfstate.HasHelper; copy(f.Helper[:], "ftp") })},
+		{"sequence adjustment", with(est, func(f *pfstate.Flow) {
+			f.Has |= pfstate.HasSeqAdj
+			f.SeqAdj = [2]pfstate.SeqAdj{{Pos: 1 << 31, Before: -4, After: 8}, {Pos: 7, Before: 0, After: -8}}
+		})},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r, p := ready(t), ready(t, func(c *Config) { c.HostID = hostC })
+			r.made(tc.flow)
+			ref, _, ok := r.e.tab.ByName(mine(0))
+			if !ok {
+				t.Fatal("not entered")
+			}
+			want := r.e.tab.FlowOf(r.e.tab.At(ref), r.now)
+			r.pass(10 * milli)
+			fr, ok := r.e.NextFrame(r.now, make([]byte, 0, 2048))
+			if !ok {
+				t.Fatal("nothing sent")
+			}
+			p.now = r.now
+			p.e.Remote(p.now, netip.MustParseAddr("10.255.0.99"), fr.Data)
+			var ops [2]pfstate.Op
+			if n := p.e.Ops(p.now, ops[:]); n != 1 || ops[0].Kind != pfstate.OpCreate {
+				t.Fatalf("%d operations, %v", n, ops[0])
+			}
+			if diff := cmp.Diff(want, ops[0].Flow); diff != "" {
+				t.Errorf("the other kernel is told (-ours +theirs):\n%s", diff)
 			}
 		})
 	}
