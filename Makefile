@@ -19,7 +19,7 @@ MAN     = $(wildcard man/*.[1-9])
 SCRIPTS = $(shell grep -lE '^\#! ?/(usr/)?s?bin/(env )?(ba)?sh' .ci/run $$(find scripts -type f))
 
 .PHONY: all help install uninstall test race lint fuzz integration bench cover man ci clean \
-	demo simulate test-vm check-format check-vet check-scripts go-test race-quick fuzz-quick check-boot
+	demo picture simulate test-vm check-format check-vet check-scripts go-test race-quick fuzz-quick check-boot
 
 all: ## build bin/pfsyncd and bin/pfsyncctl
 	@$(SETUP) build
@@ -115,6 +115,10 @@ demo: ## a failover to watch, in under a minute
 	@$(SETUP) demo
 	@$(MAKE) --no-print-directory -s all bin/traffic
 	@bash scripts/demo.sh
+
+picture: ## scripts/picture.svg, the picture in README.md
+	@$(MAKE) --no-print-directory -s all bin/traffic
+	@bash scripts/picture.sh
 
 test-vm: ## kernel tests on Debian's stock kernel, under qemu
 	@$(SETUP) vm
