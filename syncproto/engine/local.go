@@ -26,7 +26,7 @@ func (e *Engine) Local(now int64, evs []pfstate.Event) {
 		case pfstate.EventUpdate:
 			e.localChange(now, &ev.Flow)
 		case pfstate.EventDestroy:
-			e.localDestroy(now, &ev.Flow)
+			e.localDestroy(now, &ev.Flow, ev.Asked)
 		case pfstate.EventDumpBegin:
 			e.dumpBegin(now)
 		case pfstate.EventDump:
@@ -239,8 +239,9 @@ func (e *Engine) withdraw(now int64, r pfstate.Ref) {
 	e.bury(now, r, true)
 }
 
-// localDestroy: an entry is gone.
-func (e *Engine) localDestroy(now int64, f *pfstate.Flow) {
+// localDestroy: an entry is gone. asked tells a program's wish from the
+// kernel's own doing.
+func (e *Engine) localDestroy(now int64, f *pfstate.Flow, asked bool) {
 	e.dump.bury(f)
 	r, f := e.find(f)
 	killed := f.Has&pfstate.HasTimeout != 0
@@ -248,6 +249,10 @@ func (e *Engine) localDestroy(now int64, f *pfstate.Flow) {
 		return
 	}
 	s := e.tab.At(r)
+	if killed && !asked && evicted(f) {
+		killed = false
+		e.setCarried(s, false)
+	}
 	if s.InFlight != 0 || s.Op == pfstate.OpCreate || s.Op == pfstate.OpUpdate || s.LastOp != 0 && now-s.LastOp < opSettle {
 		// It may tell of the time before our operation: ask.
 		s.Set(pfstate.FlagKilled, killed)
@@ -255,6 +260,16 @@ func (e *Engine) localDestroy(now int64, f *pfstate.Flow) {
 		return
 	}
 	e.gone(now, r, killed)
+}
+
+// evicted reports whether the kernel threw a living connection out: when an
+// address or interface goes, as at every failover, it drops what it has
+// masqueraded with it (nf_nat_masquerade.c masq_inet_event). The peer that now
+// has the address goes on with the connection.
+func evicted(f *pfstate.Flow) bool {
+	src, _ := f.Translated()
+	over := f.Proto == pfstate.ProtoTCP && (f.ProtoState == pfstate.TCPTimeWait || f.ProtoState == pfstate.TCPClose)
+	return src && f.Status&pfstate.StatusSeenReply != 0 && !over
 }
 
 // gone: our kernel has no entry of r any more.
