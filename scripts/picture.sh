@@ -93,11 +93,12 @@ draw() {
 		next if $s eq "";
 		my $wide = length($s) * $cell;
 		$s =~ s/&/&amp;/g; $s =~ s/</&lt;/g; $s =~ s/>/&gt;/g;
+		$s =~ s/ /\x{a0}/g; # not every program that draws keeps spaces
 		$body .= sprintf qq(<text x="12" y="%d" textLength="%.1f"%s>%s</text>\n), $y, $wide, $class && qq( class="$class"), $s;
 		END {
 			my $w = $cols * $cell + 24;
 			printf qq(<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d">\n), $w, $n * $row + 24, $w;
-			print "<style>text{font:14px monospace;fill:#d8dee9;white-space:pre}.p{fill:#8fbc5f;font-weight:bold}.t{fill:#101418}.f{fill:#7f8c98}</style>\n",
+			print "<style>text{font:14px monospace;fill:#d8dee9}.p{fill:#8fbc5f;font-weight:bold}.t{fill:#101418}.f{fill:#7f8c98}</style>\n",
 				"<rect width=\"100%\" height=\"100%\" rx=\"8\" fill=\"#101418\"/>\n", $body, "</svg>\n";
 		}'
 }
