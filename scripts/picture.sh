@@ -91,10 +91,11 @@ draw() {
 		my $y = 26 + $row * $n++;
 		$body .= sprintf qq(<rect x="12" y="%d" width="%.1f" height="%d" fill="#c8d0d8"/>\n), $y - 13, $cols * $cell, $row if $class eq "t";
 		next if $s eq "";
+		my $x = 12 + ($s =~ s/^( +)// ? length($1) * $cell : 0);
 		my $wide = length($s) * $cell;
 		$s =~ s/&/&amp;/g; $s =~ s/</&lt;/g; $s =~ s/>/&gt;/g;
 		$s =~ s/ /\x{a0}/g; # not every program that draws keeps spaces
-		$body .= sprintf qq(<text x="12" y="%d" textLength="%.1f"%s>%s</text>\n), $y, $wide, $class && qq( class="$class"), $s;
+		$body .= sprintf qq(<text x="%.1f" y="%d" textLength="%.1f"%s>%s</text>\n), $x, $y, $wide, $class && qq( class="$class"), $s;
 		END {
 			my $w = $cols * $cell + 24;
 			printf qq(<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d">\n), $w, $n * $row + 24, $w;
