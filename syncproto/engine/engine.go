@@ -91,7 +91,8 @@ type Engine struct {
 	claim   claim
 	repair  repair
 	graves  graves
-	lastOut int64 // when a frame last left
+	sieve   pfstate.Ref // cursor of the walk after a change of the filter, 0 none
+	lastOut int64       // when a frame last left
 	frameNo uint32
 	clrs    []syncproto.Clr
 	scratch scratch
@@ -124,7 +125,9 @@ func (e *Engine) Set(now int64, cfg Config, resync bool) {
 	cfg.Seed, cfg.StartID, cfg.Epoch, cfg.KernelKept, cfg.DownFor, cfg.Log =
 		e.cfg.Seed, e.cfg.StartID, e.cfg.Epoch, e.cfg.KernelKept, e.cfg.DownFor, e.cfg.Log
 	renamed := cfg.HostID != e.cfg.HostID
+	was := e.cfg.Filter
 	e.cfg = cfg
+	e.refilter(&was)
 	if renamed {
 		e.peers.clash = netip.Addr{}
 	}
@@ -162,7 +165,7 @@ func (e *Engine) mtu() int {
 // Deadline says when Tick, and then NextFrame, are due. It may lie in the past.
 func (e *Engine) Deadline() int64 {
 	d := min(e.bulk.timer, e.peers.deadline(), e.claim.deadline())
-	if e.dump.sweep != 0 || e.repair.sweep != 0 {
+	if e.dump.sweep != 0 || e.repair.sweep != 0 || e.sieve != 0 {
 		return 0
 	}
 	if e.cfg.Sync && !e.link.Up {
@@ -183,6 +186,7 @@ func (e *Engine) Tick(now int64) {
 	e.peersTick(now)
 	e.claimTick(now)
 	e.repairTick(now)
+	e.sieveTick(now)
 }
 
 func (e *Engine) log(msg string, args ...any) {

@@ -217,6 +217,7 @@ func (e *Engine) localChange(now int64, f *pfstate.Flow) {
 	switch {
 	case nosync && r == 0:
 	case nosync:
+		e.setCarried(e.tab.At(r), true)
 		e.withdraw(now, r)
 	case r == 0 && e.claim.active:
 		e.unclaimed(now, f)
@@ -230,13 +231,6 @@ func (e *Engine) localChange(now int64, f *pfstate.Flow) {
 	default:
 		e.localNews(now, r, f)
 	}
-}
-
-// withdraw takes a state that became no-sync back from the peers. The kernel's
-// entry stays.
-func (e *Engine) withdraw(now int64, r pfstate.Ref) {
-	e.reason(ReasonNoSync)
-	e.bury(now, r, true)
 }
 
 // localDestroy: an entry is gone. asked tells a program's wish from the
