@@ -135,6 +135,9 @@ func (d *Daemon) commit(s, old *setup) error {
 		return err
 	}
 	d.setLiberal(s.conf.SyncDev != "" && s.conf.Liberal)
+	if exchanges(&s.conf) {
+		d.tellUntracked()
+	}
 	return nil
 }
 

@@ -145,6 +145,7 @@ func newFakeHost(link *tuntest.Link, addr string) (*fakeHost, Host) {
 		Count:        func() (uint32, error) { return 0, nil },
 		Max:          func() (uint32, error) { return 1 << 18, nil },
 		NetNS:        control.NetNS,
+		Tracks:       func() (bool, error) { return true, nil },
 		KernelID:     func() string { return "same" },
 	}
 }
