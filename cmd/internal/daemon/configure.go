@@ -16,7 +16,7 @@ func (d *Daemon) Configure(_ context.Context, ch control.Change) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.stopped {
-		return ErrStopping
+		return control.ErrStopping
 	}
 	next, err := d.set.conf.Apply(ch)
 	if err != nil || next.Equal(d.set.conf) {

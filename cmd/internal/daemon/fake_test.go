@@ -209,7 +209,7 @@ func TestTaskError(t *testing.T) {
 			if err := n.wait(); err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("ended with %v, want %s", err, tc.want)
 			}
-			if err := n.try("maxupd", "1"); !errors.Is(err, ErrStopping) {
+			if err := n.try("maxupd", "1"); !errors.Is(err, control.ErrStopping) {
 				t.Errorf("configure afterwards: %v", err)
 			}
 			m.stop()
