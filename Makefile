@@ -116,6 +116,11 @@ demo: ## a failover to watch, in under a minute
 	@$(MAKE) --no-print-directory -s all bin/traffic
 	@bash scripts/demo.sh
 
+compare: ## side by side with conntrackd: CPU, bytes, memory
+	@$(SETUP) compare
+	@$(MAKE) --no-print-directory -s all bin/traffic
+	@bash scripts/bench.sh
+
 picture: ## scripts/picture.svg, the picture in README.md
 	@$(MAKE) --no-print-directory -s all bin/traffic
 	@bash scripts/picture.sh
