@@ -1,6 +1,9 @@
 # pfsync for Linux.  Every target runs from a clean checkout.
 
-GO          ?= $(shell command -v go 2>/dev/null || echo /usr/local/go/bin/go)
+# Found once, and before setup.sh may have to install it.
+ifndef GO
+GO         := $(shell sh scripts/go.sh)
+endif
 PREFIX      ?= /usr/local
 DESTDIR     ?=
 FUZZTIME    ?= 1m
@@ -19,7 +22,7 @@ MAN     = $(wildcard man/*.[1-9])
 SCRIPTS = $(shell grep -lE '^\#! ?/(usr/)?s?bin/(env )?(ba)?sh' .ci/run $$(find scripts -type f))
 
 .PHONY: all help install uninstall test race lint fuzz integration bench cover man ci clean \
-	demo picture simulate test-vm check-format check-vet check-scripts go-test race-quick fuzz-quick check-boot
+	demo compare picture simulate test-vm check-format check-vet check-scripts go-test race-quick fuzz-quick check-boot
 
 all: ## build bin/pfsyncd and bin/pfsyncctl
 	@$(SETUP) build
