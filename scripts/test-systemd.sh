@@ -254,6 +254,8 @@ outer() {
 	by_command
 	judged
 	shut_down
+	"${MAKE:-make}" -s -C "$here/.." uninstall DESTDIR="$root" PREFIX=/usr/local INIT=systemd
+	[ -z "$(find "$root/usr/local" -type f)" ] || fail "uninstall left $(find "$root/usr/local" -type f)"
 	echo "test-systemd: ok"
 }
 
