@@ -58,7 +58,8 @@ func TestManual(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, f := range made {
-		if !slices.Contains(files, f.Name()) {
+		// A name with a dot is about to be renamed to one without.
+		if !slices.Contains(files, f.Name()) && !strings.HasPrefix(f.Name(), ".") {
 			t.Errorf("file %s is not in pfsyncd.8", f.Name())
 		}
 	}
