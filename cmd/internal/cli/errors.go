@@ -7,6 +7,9 @@ import (
 	"io/fs"
 	"os/user"
 
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
 	"github.com/pfsync/pfsync/cmd/internal/control"
 )
 
@@ -103,4 +106,12 @@ func (a *app) denied(err error) error {
 		return fail(codeDenied, "%w; be root; there is no group %s, whose members might look", err, control.Group)
 	}
 	return fail(codeDenied, "%w; be root, or to look only, a member of the group %s", err, control.Group)
+}
+
+// flagError says what is wrong with an option, without the words of strconv.
+func flagError(_ *cobra.Command, err error) error {
+	if v, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+		return usage("--%s %s: invalid", v.GetFlag().Name, v.GetValue())
+	}
+	return usage("%w", err)
 }

@@ -57,7 +57,7 @@ func (o *frameFilter) parse(f *pflag.FlagSet) error {
 			continue
 		}
 		if err := o.query.Set(s.key, *v); err != nil {
-			return usage("--%w", err)
+			return s.usage(*v, err)
 		}
 		o.states = o.states || s.name != "origin"
 	}

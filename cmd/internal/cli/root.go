@@ -37,7 +37,7 @@ func (a *app) root() *cobra.Command {
 	f.BoolVarP(&a.all, "all", "a", false, "all pfsync interfaces")
 	f.BoolVarP(&a.list, "list", "l", false, "names of all pfsync interfaces")
 	a.commonFlags(f)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%w", err) })
+	root.SetFlagErrorFunc(flagError)
 	root.SetHelpFunc(func(c *cobra.Command, _ []string) { a.help(c) })
 	root.SetHelpCommand(a.helpCommand())
 	root.AddCommand(a.decodeCommand(), a.replayCommand(), a.versionCommand(), a.completionCommand())

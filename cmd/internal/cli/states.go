@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"errors"
 	"maps"
 	"net/netip"
 	"slices"
@@ -21,9 +22,17 @@ type statesOptions struct {
 	reverse bool
 }
 
+// stateFilter is an option that chooses states, and the parameter it sets.
+type stateFilter struct{ name, short, key, help string }
+
+// usage says what is wrong with a value, with the name that was typed.
+func (s stateFilter) usage(value string, err error) error {
+	return usage("--%s %s: %w", s.name, value, errors.Unwrap(err))
+}
+
 // stateFilters are the options that choose states, named as in conntrack(8);
 // every one is a parameter of control.StateQuery.
-var stateFilters = []struct{ name, short, key, help string }{
+var stateFilters = []stateFilter{
 	{"src", "s", "src", "source `address` or prefix of the original direction"},
 	{"dst", "d", "dst", "destination `address` or prefix of the original direction"},
 	{"proto", "p", "proto", "`protocol`, name or number"},
@@ -91,7 +100,7 @@ func (o *statesOptions) query(f *pflag.FlagSet) (control.StateQuery, error) {
 			continue
 		}
 		if err := q.Set(s.key, *o.filters[s.name]); err != nil {
-			return q, usage("--%w", err)
+			return q, s.usage(*o.filters[s.name], err)
 		}
 	}
 	return q, nil

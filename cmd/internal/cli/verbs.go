@@ -35,7 +35,7 @@ func (a *app) ifaceCommand() *cobra.Command {
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
-	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%w", err) })
+	c.SetFlagErrorFunc(flagError)
 	for _, make := range verbs {
 		v := make(a)
 		v.Flags().SortFlags = false

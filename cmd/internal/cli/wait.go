@@ -11,6 +11,9 @@ import (
 	"github.com/pfsync/pfsync/cmd/internal/control"
 )
 
+// maxWait is the longest timeout in seconds, some thirty years.
+const maxWait = 1e9
+
 // waitPoll is how often the daemon is asked.
 const waitPoll = 100 * time.Millisecond
 
@@ -21,8 +24,11 @@ func (a *app) waitCommand() *cobra.Command {
 		Short: "wait until in sync; exit 5 if that failed, 6 if it took too long",
 		Args:  noArgs,
 		RunE: func(*cobra.Command, []string) error {
-			if timeout < 0 {
+			switch {
+			case timeout < 0:
 				return usage("--timeout %g: less than 0", timeout)
+			case !(timeout <= maxWait): // NaN too
+				return usage("--timeout %g: more than %g", timeout, maxWait)
 			}
 			return a.wait(time.Duration(timeout * float64(time.Second)))
 		},

@@ -266,9 +266,9 @@ func (c *Client) explain(err error) error {
 		return fmt.Errorf("%w at %s", ErrNotRunning, c.path)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%s: %w", c.path, ErrPermission)
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.Canceled):
 		return err
-	case errors.As(err, &t) && t.Timeout():
+	case errors.As(err, &t) && t.Timeout(): // ours, or the caller's, who knows
 		return ErrTimeout
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return ErrEnded

@@ -203,6 +203,25 @@ func TestHangingClients(t *testing.T) {
 	})
 }
 
+// TestSilentDaemon: a daemon that hangs is not waited for for ever.
+func TestSilentDaemon(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close() // the kernel accepts, nobody reads
+	c := NewClient(path)
+	defer c.Close()
+	c.http.Transport.(*http.Transport).ResponseHeaderTimeout = time.Millisecond
+	if _, err := c.Status(t.Context()); !errors.Is(err, ErrTimeout) {
+		t.Errorf("Status = %v, want %v", err, ErrTimeout)
+	}
+	if err := c.Configure(t.Context(), Change{Set: []Setting{{Word: "up"}}}); !errors.Is(err, ErrTimeout) {
+		t.Errorf("Configure = %v, want %v", err, ErrTimeout)
+	}
+}
+
 // eventually asks until there is no error.
 func eventually(t *testing.T, f func() error) {
 	t.Helper()
