@@ -127,7 +127,7 @@ func (e *Engine) Set(now int64, cfg Config, resync bool) {
 	renamed := cfg.HostID != e.cfg.HostID
 	was := e.cfg.Filter
 	e.cfg = cfg
-	e.refilter(&was)
+	e.refilter(now, &was)
 	if renamed {
 		e.peers.clash = netip.Addr{}
 	}

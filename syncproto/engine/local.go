@@ -219,6 +219,7 @@ func (e *Engine) localChange(now int64, f *pfstate.Flow) {
 	case nosync:
 		e.setCarried(e.tab.At(r), true)
 		e.withdraw(now, r)
+	case r == 0 && e.unlabelled(f):
 	case r == 0 && e.claim.active:
 		e.unclaimed(now, f)
 	case r == 0:

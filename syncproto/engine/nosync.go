@@ -9,15 +9,15 @@ import (
 
 // refilter sees to it that what the filter now matches goes, and that what it
 // no longer matches comes.
-func (e *Engine) refilter(was *pfstate.Filter) {
+func (e *Engine) refilter(now int64, was *pfstate.Filter) {
 	is := &e.cfg.Filter
 	if reflect.DeepEqual(was, is) {
 		return
 	}
 	e.sieve = 1
 	if looser(was, is) {
-		e.dump.wanted = true    // of ours there may be entries without a state
-		e.bulk.ask = e.cfg.Sync // and peers have told us of some that we did not take
+		e.dump.wanted = true // of ours there may be entries without a state
+		e.bulkQuietly(now)   // and peers have told us of some that we did not take
 	}
 }
 
@@ -71,4 +71,10 @@ func (e *Engine) withdraw(now int64, r pfstate.Ref) {
 	default:
 		e.erase(r, false)
 	}
+}
+
+// unlabelled reports whether a filter looks at labels and an event does not
+// tell them: it has those that just changed only. The next dump tells.
+func (e *Engine) unlabelled(f *pfstate.Flow) bool {
+	return len(e.cfg.Filter.Labels) > 0 && f.Has&pfstate.HasLabels == 0
 }
