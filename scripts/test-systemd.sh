@@ -113,10 +113,10 @@ become_init() {
 boot() {
 	mkdir "$tmp/cgroup"
 	mount -t cgroup2 none "$tmp/cgroup"
-	group=$tmp/cgroup/pfsync-test-$$
-	mkdir "$group"
+	slice=$tmp/cgroup/pfsync-test-$$
+	mkdir "$slice"
 	# A control group namespace begins where its maker stands.
-	bash -c 'echo $$ >"$1/cgroup.procs"; shift; exec "$@"' bash "$group" \
+	bash -c 'echo $$ >"$1/cgroup.procs"; shift; exec "$@"' bash "$slice" \
 		unshare --cgroup --mount --net --ipc --uts --pid --fork --kill-child --propagation private \
 		bash "$here/test-systemd.sh" --become-init "$root" &
 	keeper=$!
@@ -129,15 +129,15 @@ boot() {
 sweep() {
 	[ -z "${keeper:-}" ] || kill -9 "$keeper" 2>/dev/null || : # and with it all of the container
 	[ -z "${keeper:-}" ] || wait "$keeper" 2>/dev/null || :
-	[ -z "${group:-}" ] || {
+	[ -z "${slice:-}" ] || {
 		comes empty
-		find "$group" -depth -type d -exec rmdir {} \; 2>/dev/null
+		find "$slice" -depth -type d -exec rmdir {} \; 2>/dev/null
 	} || :
 	umount -l "$tmp" 2>/dev/null || :
 	rmdir "$tmp" 2>/dev/null || :
 }
 
-empty() { grep -q '^populated 0' "$group/cgroup.events"; }
+empty() { grep -q '^populated 0' "$slice/cgroup.events"; }
 
 ## What is tried
 
@@ -157,6 +157,164 @@ booted() {
 	# A frame of ours has left through the raw socket.
 	comes frames_out
 	in_it systemctl start pfsync-wait.service || fail "pfsync-wait.service"
+}
+
+# Members of the group look, and change nothing; others do neither.
+group() {
+	as 240 pfsyncctl pfsync0 | grep -q '^pfsync0: flags=41' || fail "a member of the group cannot look"
+	denied 'only root may change things' as 240 pfsyncctl pfsync0 maxupd 7
+	denied 'permission denied; be root' as 65534 pfsyncctl pfsync0
+}
+
+# denied TEXT COMMAND...: it ends with status 4 and says TEXT.
+denied() {
+	local text=$1 out rc=0
+	shift
+	out=$("$@" 2>&1) || rc=$?
+	case $rc:$out in 4:*"$text"*) ;; *) fail "$*: $rc $out" ;; esac
+}
+
+as() { ctl pfsync0 dump 2>/dev/null | grep -qx -- "$1"; }
+no_device() { ! in_it test -e /sys/class/net/pfsync0; }
+
+# start_file LINE...: the container's /etc/hostname.pfsync0.
+start_file() {
+	printf '%s\n' "$@" >"$root/etc/hostname.pfsync0"
+	chmod 640 "$root/etc/hostname.pfsync0"
+}
+
+## The container
+
+make_root() {
+	mkdir "$root"
+	mount -t tmpfs -o mode=755 none "$root"
+	mkdir -p "$root"/{usr,etc,var,run,tmp,root,proc,sys,dev,old} "$root"/etc/systemd/system
+	local d
+	for d in bin sbin lib lib32 lib64 libx32; do
+		[ ! -L "/$d" ] || cp -a "/$d" "$root/$d"
+	done
+	mount --rbind /usr "$root/usr"
+	mount -o remount,bind,ro "$root/usr"
+	mount -t tmpfs -o mode=755 none "$root/usr/local"
+	for d in ld.so.cache ld.so.conf ld.so.conf.d nsswitch.conf; do
+		[ ! -e "/etc/$d" ] || cp -a "/etc/$d" "$root/etc/"
+	done
+	echo 'root:x:0:0:root:/root:/bin/sh' >"$root/etc/passwd"
+	printf '%s\n' root:x:0: systemd-journal:x:101: pfsync:x:240: >"$root/etc/group"
+	echo firewall >"$root/etc/hostname"
+	echo ID=debian >"$root/etc/os-release"
+	tr -d - </proc/sys/kernel/random/uuid >"$root/etc/machine-id"
+	# What a boot starts beside us is nothing that this is about.
+	for d in getty.target remote-fs.target systemd-logind.service dbus.service dbus.socket \
+		systemd-udevd.service systemd-update-utmp.service systemd-timesyncd.service \
+		systemd-user-sessions.service; do
+		ln -s /dev/null "$root/etc/systemd/system/$d"
+	done
+}
+
+make_dev() {
+	mount -t tmpfs -o mode=755 none "$root/dev"
+	mkdir "$root/dev/net" "$root/dev/shm" "$root/dev/pts"
+	local d
+	for d in null zero full random urandom tty net/tun; do
+		: >"$root/dev/$d"
+		mount --bind "/dev/$d" "$root/dev/$d"
+	done
+	ln -s /proc/self/fd "$root/dev/fd"
+}
+
+# become_init runs as process 1 of the container: it turns its back on this
+# host's files.  /proc/sys is not ours to write but for what is the network's.
+become_init() {
+	local root=$1
+	mount -t proc proc "$root/proc"
+	mount --bind "$root/proc/sys" "$root/proc/sys"
+	mount --bind "$root/proc/sys/net" "$root/proc/sys/net"
+	mount -o remount,bind,ro "$root/proc/sys"
+	mount -t sysfs -o ro sysfs "$root/sys"
+	mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup"
+	mount -t tmpfs -o mode=755 none "$root/run"
+	mkdir "$root/run/lock"
+	hostname firewall
+	ip link set lo up
+	ip link add eth2 type veth peer name cable
+	ip addr add 192.168.254.2/24 dev eth2
+	ip link set eth2 up
+	ip link set cable up
+	cd "$root"
+	pivot_root . old
+	umount -l /old
+	# Without these rights it cannot change the host: modules, clock, log.
+	exec env -i container=pfsync-test PATH=/usr/sbin:/usr/bin:/sbin:/bin \
+		setpriv --bounding-set=-sys_module,-sys_time,-syslog,-mac_admin,-sys_rawio \
+		/lib/systemd/systemd --system --log-target=journal </dev/null >/dev/null 2>&1
+}
+
+# boot starts the container and waits until the boot is over.
+boot() {
+	mkdir "$tmp/cgroup"
+	mount -t cgroup2 none "$tmp/cgroup"
+	slice=$tmp/cgroup/pfsync-test-$$
+	mkdir "$slice"
+	# A control group namespace begins where its maker stands.
+	bash -c 'echo $$ >"$1/cgroup.procs"; shift; exec "$@"' bash "$slice" \
+		unshare --cgroup --mount --net --ipc --uts --pid --fork --kill-child --propagation private \
+		bash "$here/test-systemd.sh" --become-init "$root" &
+	keeper=$!
+	comes pgrep -P "$keeper"
+	init=$(pgrep -P "$keeper")
+	comes in_it test -S /run/systemd/private
+	in_it systemctl is-system-running --wait >/dev/null || : # degraded will do
+}
+
+sweep() {
+	[ -z "${keeper:-}" ] || kill -9 "$keeper" 2>/dev/null || : # and with it all of the container
+	[ -z "${keeper:-}" ] || wait "$keeper" 2>/dev/null || :
+	[ -z "${slice:-}" ] || {
+		comes empty
+		find "$slice" -depth -type d -exec rmdir {} \; 2>/dev/null
+	} || :
+	umount -l "$tmp" 2>/dev/null || :
+	rmdir "$tmp" 2>/dev/null || :
+}
+
+empty() { grep -q '^populated 0' "$slice/cgroup.events"; }
+
+## What is tried
+
+booted() {
+	active active || fail "not active after the boot: $(property ActiveState)"
+	has 'syncdev eth2' || fail "the start file was not applied: $(ctl pfsync0 dump)"
+	in_it test -e /tmp/ran-pfsync0 || fail "the command of the start file was not run as a person's"
+	ctl pfsync0 | grep -q '^pfsync0: flags=41<UP,RUNNING>' || fail "status: $(ctl pfsync0)"
+	ctl pfsync0 | grep -q 'syncdev: eth2 maxupd: 128 defer: off' || fail "status: $(ctl pfsync0)"
+	in_it test -s /var/lib/pfsync/pfsync0.hostid || fail "no hostid in the state directory"
+	[ "$(in_it cat /proc/sys/net/netfilter/nf_conntrack_events)" = 1 ] || fail "nf_conntrack_events"
+	[ "$(in_it cat /proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal)" = 1 ] || fail "nf_conntrack_tcp_be_liberal"
+	[ "$(in_it stat -c %a:%g /run/pfsync/pfsync0.sock)" = 660:240 ] || fail "socket of the group pfsync: $(in_it stat -c %a:%g /run/pfsync/pfsync0.sock)"
+	local caps
+	caps=$(in_it sed -n 's/^CapBnd:\t//p' "/proc/$(property MainPID)/status")
+	[ "$caps" = 0000000000003000 ] || fail "capabilities $caps"
+	# A frame of ours has left through the raw socket.
+	comes frames_out
+	in_it systemctl start pfsync-wait.service || fail "pfsync-wait.service"
+}
+
+# Members of the group look, and change nothing; others do neither.
+group() {
+	local out rc=0
+	as 240 pfsyncctl pfsync0 | grep -q '^pfsync0: flags=41' || fail "a member of the group cannot look"
+	out=$(as 240 pfsyncctl pfsync0 maxupd 7 2>&1) || rc=$?
+	[ "$rc" = 4 ] && case $out in *'only root may change things'*) ;; *) false ;; esac || fail "a member of the group: $rc $out"
+	rc=0
+	out=$(as 65534 pfsyncctl pfsync0 2>&1) || rc=$?
+	[ "$rc" = 4 ] && case $out in *'permission denied; be root'*) ;; *) false ;; esac || fail "a stranger: $rc $out"
+}
+
+as() {
+	local gid=$1
+	shift
+	in_it setpriv --reuid 65534 --regid "$gid" --clear-groups "$@"
 }
 
 frames_out() { [ "$(ctl pfsync0 stats | sed -n 's/^\t\([0-9]*\) packets* sent (IPv4)/\1/p')" -gt 0 ]; }
@@ -248,6 +406,7 @@ outer() {
 	systemctl --root="$root" enable -q pfsyncd.service
 	boot
 	booted
+	group
 	reload
 	killed
 	stopped
