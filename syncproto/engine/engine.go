@@ -41,6 +41,10 @@ type Config struct {
 	Demotion   int // value of the demotion file during bulk
 	KnownPeers int // peers known from before this start
 
+	// Defer says that packets are held, at most DeferDelay.
+	Defer      bool
+	DeferDelay time.Duration
+
 	Timeouts pfstate.Timeouts // this kernel's
 	Filter   pfstate.Filter   // what stays with us
 
@@ -91,6 +95,7 @@ type Engine struct {
 	claim   claim
 	repair  repair
 	graves  graves
+	defers  defers
 	lastOut int64 // when a frame last left
 	frameNo uint32
 	clrs    []syncproto.Clr
@@ -105,6 +110,7 @@ func New(now int64, cfg Config) *Engine {
 	e.peers.init()
 	e.claim.init()
 	e.bulk.init()
+	e.defers.init()
 	e.lastOut = now
 	if cfg.Sync {
 		e.bulkStart(now)
@@ -125,6 +131,9 @@ func (e *Engine) Set(now int64, cfg Config, resync bool) {
 		e.cfg.Seed, e.cfg.StartID, e.cfg.Epoch, e.cfg.KernelKept, e.cfg.DownFor, e.cfg.Log
 	renamed := cfg.HostID != e.cfg.HostID
 	e.cfg = cfg
+	if !cfg.Defer || !cfg.Sync {
+		e.ReleaseAll()
+	}
 	if renamed {
 		e.peers.clash = netip.Addr{}
 	}
@@ -147,6 +156,7 @@ func (e *Engine) Link(now int64, l Link) {
 	}
 	if !l.Up && was.Up {
 		e.bulkLinkDown(now)
+		e.ReleaseAll()
 	}
 }
 
@@ -161,7 +171,7 @@ func (e *Engine) mtu() int {
 
 // Deadline says when Tick, and then NextFrame, are due. It may lie in the past.
 func (e *Engine) Deadline() int64 {
-	d := min(e.bulk.timer, e.peers.deadline(), e.claim.deadline())
+	d := min(e.bulk.timer, e.peers.deadline(), e.claim.deadline(), e.defers.deadline())
 	if e.dump.sweep != 0 || e.repair.sweep != 0 {
 		return 0
 	}
@@ -183,6 +193,7 @@ func (e *Engine) Tick(now int64) {
 	e.peersTick(now)
 	e.claimTick(now)
 	e.repairTick(now)
+	e.deferTick(now)
 }
 
 func (e *Engine) log(msg string, args ...any) {
