@@ -1,6 +1,9 @@
 # pfsync for Linux.  Every target runs from a clean checkout.
 
-GO          ?= $(shell command -v go 2>/dev/null || echo /usr/local/go/bin/go)
+# Found once, and before setup.sh may have to install it.
+ifndef GO
+GO         := $(shell sh scripts/go.sh)
+endif
 PREFIX      ?= /usr/local
 DESTDIR     ?=
 FUZZTIME    ?= 1m
@@ -19,7 +22,7 @@ MAN     = $(wildcard man/*.[1-9])
 SCRIPTS = $(shell grep -lE '^\#! ?/(usr/)?s?bin/(env )?(ba)?sh' .ci/run $$(find scripts -type f))
 
 .PHONY: all help install uninstall test race lint fuzz integration bench cover man ci clean \
-	demo simulate test-vm check-format check-vet check-scripts go-test race-quick fuzz-quick check-boot
+	demo compare picture simulate test-vm check-format check-vet check-scripts go-test race-quick fuzz-quick check-boot
 
 all: ## build bin/pfsyncd and bin/pfsyncctl
 	@$(SETUP) build
@@ -54,10 +57,10 @@ check-scripts:
 go-test:
 	$(GO) test -count=1 $(GOTEST_FLAGS) ./...
 
-# Init scripts and the keepalived example against the real programs.
+# Init scripts, the unit and the keepalived example against the real programs.
 check-boot:
 	@[ "$$(id -u)" = 0 ] || [ -n "$$PFSYNC_REQUIRE_NETNS" ] || { echo "check-boot: skipped, needs root"; exit 0; }; \
-	bash scripts/test-boot.sh && scripts/keepalived/check.sh
+	bash scripts/test-boot.sh && bash scripts/test-systemd.sh && scripts/keepalived/check.sh
 
 # The packages without a kernel in them, which is where races are cheapest to
 # find; `make race` runs them all.  The simulation has one goroutine: few seeds do.
@@ -115,6 +118,15 @@ demo: ## a failover to watch, in under a minute
 	@$(SETUP) demo
 	@$(MAKE) --no-print-directory -s all bin/traffic
 	@bash scripts/demo.sh
+
+compare: ## side by side with conntrackd: CPU, bytes, memory
+	@$(SETUP) compare
+	@$(MAKE) --no-print-directory -s all bin/traffic
+	@bash scripts/bench.sh
+
+picture: ## scripts/picture.svg, the picture in README.md
+	@$(MAKE) --no-print-directory -s all bin/traffic
+	@bash scripts/picture.sh
 
 test-vm: ## kernel tests on Debian's stock kernel, under qemu
 	@$(SETUP) vm

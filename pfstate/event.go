@@ -21,6 +21,7 @@ const (
 type Event struct {
 	Kind    EventKind
 	Partial bool // dump events: the dump was filtered, absence from it proves nothing
+	Asked   bool // another program asked the kernel for it; else a packet, time or the kernel itself
 	Flow    Flow
 }
 

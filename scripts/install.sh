@@ -30,9 +30,12 @@ files() {
 	for page in man/*.[1-9]; do
 		echo "644 $page $prefix/share/man/man${page##*.}/${page##*/}"
 	done
-	for f in scripts/keepalived/* scripts/nft/* scripts/ucarp/* scripts/wireshark/*; do
+	for f in scripts/keepalived/keepalived.conf.* scripts/nft/* scripts/ucarp/* scripts/wireshark/*.lua scripts/scapy/*.py; do
 		echo "$(mode_of "$f") $f $prefix/share/doc/pfsync/${f#scripts/}"
 	done
+	echo "644 bin/completion/bash $prefix/share/bash-completion/completions/pfsyncctl"
+	echo "644 bin/completion/zsh $prefix/share/zsh/site-functions/_pfsyncctl"
+	echo "644 bin/completion/fish $prefix/share/fish/vendor_completions.d/pfsyncctl.fish"
 	for f in README.md LICENSE; do
 		echo "644 $f $prefix/share/doc/pfsync/$f"
 	done
@@ -42,6 +45,14 @@ files() {
 
 # mode_of: examples keep what they have, scripts or not.
 mode_of() { if [ -x "$1" ]; then echo 755; else echo 644; fi; }
+
+# make_completion has the command write what the shells need.
+make_completion() {
+	mkdir -p bin/completion
+	for shell in bash zsh fish; do
+		bin/pfsyncctl completion "$shell" >"bin/completion/$shell"
+	done
+}
 
 boot_files() {
 	case $1 in
@@ -94,12 +105,14 @@ files >"$list"
 
 case $1 in
 install)
+	make_completion
 	while read -r mode from to; do
 		put "$mode" "$from" "$destdir$to"
 	done <"$list"
 	after_install
 	;;
 uninstall)
+	make_completion
 	while read -r mode from to; do
 		rm -f "$destdir$to"
 	done <"$list"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# setup.sh build|man|demo|test|vm: make sure that what `make` needs is there.
+# setup.sh build|man|demo|compare|test|vm: make sure that what `make` needs is there.
 #
 # Installs missing Debian packages when run as root; otherwise one line says
 # what is missing.  Kernel modules are loaded best effort: a kernel that has
@@ -14,15 +14,54 @@ die() {
 	exit 1
 }
 
-# need_go: Go 1.21 is the first that fetches the toolchain of go.mod by itself.
-need_go() {
-	command -v "${GO:-go}" >/dev/null 2>&1 ||
-		die "no Go found: install Go 1.21 or later from https://go.dev/dl/"
-	have=$(GOTOOLCHAIN=local "${GO:-go}" env GOVERSION 2>/dev/null) || have=
-	case $have in
-	go1.[0-9] | go1.[0-9].* | go1.1[0-9]* | go1.20* | "")
-		die "needs Go 1.21 or later, this is ${have:-older}: see https://go.dev/dl/" ;;
+# The Go that is installed where there is none, from the module proxy, whose
+# archives are those of go.dev.  With other versions come other sums.
+go_version=1.26.0
+go_sum() {
+	case $1 in
+	amd64) echo 38461905b98c59173672814302e222ab43b652274bc0c95817b08b71ab66b705 ;;
+	arm64) echo 4c3f961bc257ff52e7a425166f9f75015f645dff071d01a81823455ffe646609 ;;
 	esac
+}
+
+# need_go: see go.sh for which will do.
+need_go() {
+	go=${GO:-$(sh "$(dirname "$0")/go.sh")}
+	have=$(GOTOOLCHAIN=local "$go" env GOVERSION 2>/dev/null) || have=
+	case $have in
+	go1.[0-9] | go1.[0-9].* | go1.1[0-9]* | go1.20*)
+		die "needs Go 1.21 or later, $go is $have: see https://go.dev/dl/" ;;
+	"") install_go "$go" ;;
+	esac
+}
+
+# install_go puts Go where $1 says that it is looked for.
+install_go() {
+	arch=$(dpkg --print-architecture 2>/dev/null) || arch=
+	sum=$(go_sum "$arch")
+	case $(id -u):$1:${sum:+known} in
+	0:/usr/local/go/bin/go:known) ;;
+	*) die "no Go found: install Go 1.21 or later from https://go.dev/dl/" ;;
+	esac
+	# shellcheck disable=SC2046 # a list of package names
+	install_packages $(for tool in curl unzip; do command -v $tool >/dev/null || echo $tool; done) \
+		$([ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates)
+	echo "setup: installing Go $go_version in /usr/local/go"
+	tmp=$(mktemp -d /usr/local/go-setup.XXXXXX)
+	trap 'rm -rf "$tmp"' EXIT
+	curl -fsSL -o "$tmp/go.zip" "https://proxy.golang.org/golang.org/toolchain/@v/v0.0.1-go$go_version.linux-$arch.zip" ||
+		die "could not fetch Go: install Go 1.21 or later from https://go.dev/dl/"
+	echo "$sum  $tmp/go.zip" | sha256sum --check --quiet || die "what came instead of Go is not it"
+	unzip -q "$tmp/go.zip" -d "$tmp"
+	unpacked=$tmp/golang.org/toolchain@v0.0.1-go$go_version.linux-$arch
+	# A module's archive has no modes, and no go.mod but its own.
+	chmod -R a+rX,u+w "$unpacked"
+	chmod a+x "$unpacked"/bin/* "$unpacked"/pkg/tool/*/*
+	find "$unpacked" -name _go.mod | while read -r f; do mv "$f" "${f%/_go.mod}/go.mod"; done
+	[ ! -e /usr/local/go ] || die "/usr/local/go is there, and is no Go"
+	mv "$unpacked" /usr/local/go
+	rm -rf "$tmp"
+	trap - EXIT
 }
 
 # tools_for prints tool:package pairs.
@@ -37,13 +76,18 @@ tools_for() {
 		tools_for man
 		echo iptables:iptables jq:jq tshark:tshark curl:curl git:git \
 			shellcheck:shellcheck keepalived:keepalived gcc:gcc ping:iputils-ping \
-			conntrackd:conntrackd tmux:tmux
+			conntrackd:conntrackd tmux:tmux scapy:python3-scapy
+		# Where nothing may be skipped: shells and init systems that nobody
+		# wants on a machine of his own for the sake of a test.
+		[ -z "${PFSYNC_REQUIRE_NETNS:-}" ] || echo zsh:zsh fish:fish \
+			openrc-run:openrc /lib/systemd/systemd:systemd
 		;;
+	compare) tools_for demo && echo conntrackd:conntrackd ;;
 	vm)
 		tools_for test
 		echo qemu-system-x86_64:qemu-system-x86 busybox:busybox-static cpio:cpio
 		;;
-	*) die "usage: setup.sh build|man|demo|test|vm" ;;
+	*) die "usage: setup.sh build|man|demo|compare|test|vm" ;;
 	esac
 }
 

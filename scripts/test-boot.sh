@@ -143,6 +143,7 @@ inside() {
 		if [ "$kind" = openrc ]; then
 			command -v openrc-run >/dev/null || {
 				sh -n "$here/openrc/pfsync"
+				[ -z "${PFSYNC_REQUIRE_NETNS:-}" ] || fail "no openrc-run here"
 				echo "test-boot: openrc: no openrc-run here: syntax checked only"
 				continue
 			}

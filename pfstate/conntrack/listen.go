@@ -145,7 +145,7 @@ func (l *Listener) decode(i int, ev *pfstate.Event) int {
 		l.skips.Add(1)
 		return 0
 	}
-	ev.Kind, ev.Partial = kind, false
+	ev.Kind, ev.Partial, ev.Asked = kind, false, h.portid != 0
 	return 1
 }
 

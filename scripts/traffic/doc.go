@@ -6,9 +6,11 @@
 //	traffic serve ADDR                 serve both kinds until killed
 //	traffic bulk ADDR REPORT           download for ever
 //	traffic talk ADDR REPORT           say a line a second and wait for its echo
+//	traffic short ADDR COUNT RATE      COUNT connections of one line, RATE a second
+//	traffic flows IP COUNT RATE        one UDP packet for each of COUNT flows
 //	traffic announce IFACE ADDR        gratuitous ARP: ADDR (IPv4) is here now
 //
-// The clients keep one connection from beginning to end; losing it is the
+// Bulk and talk keep one connection from beginning to end; losing it is the
 // failure they are looking for.  Ten times a second they replace the file REPORT
 // by one line,
 //
@@ -18,4 +20,6 @@
 // longest time without progress and the present one, both in milliseconds.
 // SIGUSR1 restarts gap.  A wrong byte or a lost connection ends the client with
 // status 1 and a line that says which.
+//
+// Short and flows are load for scripts/bench.sh.
 package main

@@ -7,7 +7,7 @@ import (
 )
 
 // errUsage is answered with status 2, as the project's programs do.
-var errUsage = errors.New("usage: traffic serve ADDR | bulk ADDR REPORT | talk ADDR REPORT | announce IFACE ADDR")
+var errUsage = errors.New("usage: traffic serve ADDR | bulk ADDR REPORT | talk ADDR REPORT | short ADDR COUNT RATE | flows IP COUNT RATE | announce IFACE ADDR")
 
 func main() {
 	err := run(os.Args[1:])
@@ -29,6 +29,10 @@ func run(args []string) error {
 		return client(args[1], args[2], wordBulk, download)
 	case len(args) == 3 && args[0] == "talk":
 		return client(args[1], args[2], wordTalk, talk)
+	case len(args) == 4 && args[0] == "short":
+		return short(args[1], args[2], args[3])
+	case len(args) == 4 && args[0] == "flows":
+		return flows(args[1], args[2], args[3])
 	case len(args) == 3 && args[0] == "announce":
 		return announce(args[1], args[2])
 	}

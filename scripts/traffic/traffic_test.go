@@ -162,7 +162,7 @@ func TestArpFrame(t *testing.T) {
 }
 
 func TestUsage(t *testing.T) {
-	for _, args := range [][]string{nil, {"bulk"}, {"serve"}, {"announce", "eth0"}, {"nonsense", "a", "b"}} {
+	for _, args := range [][]string{nil, {"bulk"}, {"serve"}, {"announce", "eth0"}, {"nonsense", "a", "b"}, {"short", "a", "0", "1"}, {"flows", "a", "1", "x"}} {
 		if err := run(args); !errors.Is(err, errUsage) {
 			t.Errorf("%q: %v, want the usage", args, err)
 		}

@@ -46,7 +46,8 @@ type bulk struct {
 	total    uint32     // its table size
 	downAt   int64      // when the link went down, or start without link
 	was      bool       // we have been in sync since the syncdev was set
-	quiet    bool       // asked while in sync, to be sure
+	quiet    bool       // asked when it was over, to be sure: nobody is demoted for it
+	before   Sync       // quiet: what it was
 	gen      int64      // when the transfer began: what it names has LastPeer from then on
 }
 
@@ -85,11 +86,11 @@ func (e *Engine) bulkLink(now int64) {
 	e.bulkAsk(now)
 }
 
-// bulkQuietly asks again although we are in sync, because a peer may have told
+// bulkQuietly asks again although it was over, because a peer may have told
 // what we did not hear.
 func (e *Engine) bulkQuietly(now int64) {
 	if e.link.Up && e.bulk.over() {
-		e.bulk.quiet = e.bulk.state == SyncOK
+		e.bulk.quiet, e.bulk.before = true, e.bulk.state
 		e.bulk.tries = 0
 		e.bulkAsk(now)
 	}
@@ -172,6 +173,7 @@ func (e *Engine) bulkStatus(now int64, p *Peer, m *syncproto.Bus) {
 	case syncproto.BusStart:
 		p.sending, p.bulkWhole = true, true
 		if b.state == SyncSent || b.state == SyncBulk && b.from != p.Addr && b.received == 0 {
+			b.ask = false // this is the answer, or as good
 			b.from, b.total, b.received, b.gen = p.Addr, p.States, 0, now
 			e.bulkTo(SyncBulk, now+bulkProgress)
 		}
@@ -218,6 +220,18 @@ type Status struct {
 	Demotion int        // for the demotion file
 	States   int
 	Carried  int
+
+	From  netip.Addr // who sends the bulk
+	Tries int        // requests sent
+	Serve Serve
+}
+
+// Serve is how far our answer to bulk requests is.
+type Serve struct {
+	Sending bool
+	To      [maxAckers]netip.Addr // who asked; not valid: nobody
+	Sent    int                   // states so far
+	Total   int                   // about
 }
 
 // Status returns the state of the machine.
@@ -231,8 +245,27 @@ func (e *Engine) Status(now int64) Status {
 		States:   e.tab.Len(),
 		Carried:  e.carried,
 	}
+	if e.bulk.quiet && !e.bulk.over() {
+		s.Sync = e.bulk.before
+	}
+	if !e.bulk.over() && e.bulk.state != SyncNone {
+		s.From, s.Tries = e.bulk.from, e.bulk.tries
+	}
+	s.Serve = e.serving()
 	if e.bulk.total > 0 {
 		s.Percent = min(99, e.bulk.received*100/int(e.bulk.total))
+	}
+	return s
+}
+
+func (e *Engine) serving() Serve {
+	v := &e.serve
+	if !v.active {
+		return Serve{}
+	}
+	s := Serve{Sending: true, Sent: v.sent, Total: max(v.sent, e.tab.Len())}
+	for i := range v.by {
+		s.To[i] = v.by[i].addr
 	}
 	return s
 }
@@ -243,7 +276,7 @@ func (e *Engine) demotion(now int64) int {
 	switch {
 	case b.state == SyncSent || b.state == SyncBulk:
 		if b.quiet {
-			return 0 // asked again while in sync: what we have is good
+			return 0 // what we have is good
 		}
 		if b.was {
 			// The link is back. Were this the full demotion, both ends of a
@@ -274,12 +307,16 @@ type serve struct {
 	left       pfstate.Ref // slots still to look at
 	asked      int64       // last request
 	records    int         // since the last mark
+	sent       int         // in all
 	marks      [maxMarks * 2]pfstate.ID
 	marked     int // marks set so far
 	acked      int // of them acknowledged, by the slowest who acknowledges
-	by         [4]acker
+	by         [maxAckers]acker
 	lastFrame  int64
 }
+
+// maxAckers is how many of those who asked pace a transfer; more just listen.
+const maxAckers = 4
 
 // acker is one who asked.
 type acker struct {
@@ -300,7 +337,7 @@ func (e *Engine) serveRequest(now int64, p *Peer) {
 		*v = serve{active: true, cursor: 1}
 	}
 	v.start, v.end, v.asked = true, false, now
-	v.left = e.tab.End()
+	v.left = e.tab.End() - 1
 	for i := range v.by {
 		if !v.by[i].addr.IsValid() || v.by[i].addr == p.Addr {
 			v.by[i] = acker{p.Addr, v.marked}

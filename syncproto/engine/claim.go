@@ -158,6 +158,8 @@ type dump struct {
 	sweep    pfstate.Ref           // cursor of the walk over what it did not tell, 0 none
 	swept    int64                 // start of the dump that is being swept
 	diverged bool                  // events were lost and no dump has made up for it
+	wanted   bool                  // a filter was taken away: there may be entries that have no state
+	serving  bool                  // the one running is for that
 }
 
 func (d *dump) bury(f *pfstate.Flow) {
@@ -170,9 +172,9 @@ func (d *dump) bury(f *pfstate.Flow) {
 	}
 }
 
-// NeedDump reports whether events were lost, so that a whole dump is wanted at
-// once.
-func (e *Engine) NeedDump() bool { return e.dump.diverged && !e.dump.running }
+// NeedDump reports whether a whole dump is wanted at once: events were lost, or
+// a filter was taken away.
+func (e *Engine) NeedDump() bool { return (e.dump.diverged || e.dump.wanted) && !e.dump.running }
 
 func (e *Engine) overrun() {
 	e.reason(ReasonOverrun)
@@ -190,6 +192,7 @@ func (e *Engine) dumpBegin(now int64) {
 	d.gen++
 	d.running, d.partial, d.crowded, d.start, d.sweep = true, false, false, now, 0
 	d.tombs = map[entryKey]struct{}{}
+	d.wanted, d.serving = false, d.wanted
 }
 
 // dumpRecord: the kernel has this entry, or had it a moment ago.
@@ -207,7 +210,9 @@ func (e *Engine) dumpRecord(now int64, f *pfstate.Flow) {
 	case r == 0 && e.claim.active:
 		e.tab.At(e.unclaimed(now, f)).Flags |= pfstate.FlagDeaf
 	case r == 0:
-		e.reason(ReasonReconciled)
+		if !e.dump.serving {
+			e.reason(ReasonReconciled)
+		}
 		e.tab.At(e.localMade(now, f)).Flags |= pfstate.FlagDeaf
 	default:
 		e.dumpKnown(now, r, f)
@@ -232,6 +237,9 @@ func (e *Engine) dumpKnown(now int64, r pfstate.Ref, f *pfstate.Flow) {
 	s.Flags |= pfstate.FlagInKernel
 	s.Flags &^= pfstate.FlagRefused
 	c := e.tab.Absorb(s, f)
+	if c == pfstate.ChangeBack {
+		return // reused cannot tell yet; the next dump will
+	}
 	refreshed := e.refreshed(now, s, f)
 	if c != 0 {
 		e.takeTimeout(now, s, f) // also a shorter one: it closes
@@ -281,6 +289,7 @@ func (e *Engine) dumpEnd(now int64, whole, partial bool) {
 	d.running = false
 	d.tombs = nil
 	if !whole {
+		d.wanted = d.wanted || d.serving
 		return
 	}
 	d.sweep, d.swept = 1, d.start

@@ -607,3 +607,13 @@ func labelTLV(bit uint8) []byte {
 	l[bit/8] |= 1 << (bit % 8)
 	return syncproto.AppendLabels(nil, &l)
 }
+
+func framesAgain(epoch, first, last uint32, forgotten bool) []byte {
+	return syncproto.AppendFramesAgain(nil, &syncproto.FramesAgain{
+		Frames: syncproto.Frames{Epoch: epoch, First: first, Last: last}, Forgotten: forgotten,
+	})
+}
+
+func wantFrames(epoch, first, last uint32) []byte {
+	return syncproto.AppendWantFrames(nil, []syncproto.Frames{{Epoch: epoch, First: first, Last: last}})
+}

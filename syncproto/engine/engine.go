@@ -96,7 +96,8 @@ type Engine struct {
 	repair  repair
 	graves  graves
 	defers  defers
-	lastOut int64 // when a frame last left
+	sieve   pfstate.Ref // cursor of the walk after a change of the filter, 0 none
+	lastOut int64       // when a frame last left
 	frameNo uint32
 	clrs    []syncproto.Clr
 	scratch scratch
@@ -130,10 +131,12 @@ func (e *Engine) Set(now int64, cfg Config, resync bool) {
 	cfg.Seed, cfg.StartID, cfg.Epoch, cfg.KernelKept, cfg.DownFor, cfg.Log =
 		e.cfg.Seed, e.cfg.StartID, e.cfg.Epoch, e.cfg.KernelKept, e.cfg.DownFor, e.cfg.Log
 	renamed := cfg.HostID != e.cfg.HostID
+	was := e.cfg.Filter
 	e.cfg = cfg
 	if !cfg.Defer || !cfg.Sync {
 		e.ReleaseAll()
 	}
+	e.refilter(&was)
 	if renamed {
 		e.peers.clash = netip.Addr{}
 	}
@@ -172,7 +175,7 @@ func (e *Engine) mtu() int {
 // Deadline says when Tick, and then NextFrame, are due. It may lie in the past.
 func (e *Engine) Deadline() int64 {
 	d := min(e.bulk.timer, e.peers.deadline(), e.claim.deadline(), e.defers.deadline())
-	if e.dump.sweep != 0 || e.repair.sweep != 0 {
+	if e.dump.sweep != 0 || e.repair.sweep != 0 || e.sieve != 0 {
 		return 0
 	}
 	if e.cfg.Sync && !e.link.Up {
@@ -194,6 +197,7 @@ func (e *Engine) Tick(now int64) {
 	e.claimTick(now)
 	e.repairTick(now)
 	e.deferTick(now)
+	e.sieveTick(now)
 }
 
 func (e *Engine) log(msg string, args ...any) {
@@ -205,11 +209,15 @@ func (e *Engine) log(msg string, args ...any) {
 func (e *Engine) count(c Counter) { e.Stats.Count[c]++ }
 func (e *Engine) reason(r Reason) { e.Stats.Reason[r]++ }
 
-// newName gives out our next name.
+// newName gives out our next name that nobody has used for us.
 func (e *Engine) newName() pfstate.ID {
-	id := pfstate.ID{ID: e.nextID, CreatorID: e.cfg.HostID}
-	e.nextID++
-	return id
+	for {
+		id := pfstate.ID{ID: e.nextID, CreatorID: e.cfg.HostID}
+		e.nextID++
+		if _, _, taken := e.tab.ByName(id); !taken {
+			return id
+		}
+	}
 }
 
 // ours reports whether a name was made by this host.

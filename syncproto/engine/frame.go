@@ -372,6 +372,7 @@ func (e *Engine) fillBulk(now int64, f *frame) {
 			return
 		}
 		v.records++
+		v.sent++
 		if ask {
 			v.mark(e.tab.At(r).MainName())
 		}

@@ -306,6 +306,9 @@ func (e *Engine) insert(x *rx, m *record) {
 	s.Created = x.now - int64(m.age)*second
 	s.Flags = pfstate.FlagImported | pfstate.FlagAnnounced
 	e.tab.LinkTuples(r)
+	if dead, side, ok := e.tab.ByName(m.name); ok {
+		e.tab.ClearName(dead, side) // of an earlier connection, which the kernel is to delete
+	}
 	e.tab.SetName(r, m.side, m.name)
 	e.take(x.now, r, m, true, true)
 	s.Set(pfstate.FlagAckWanted, m.ackWanted)
@@ -377,7 +380,11 @@ func (e *Engine) take(now int64, r pfstate.Ref, m *record, src, dst bool) {
 		e.setCarried(s, false) // they have seen the latest packet
 	}
 	if m.expire > 0 && (m.carried || !m.compressed && !s.Carried()) { // hearsay is no sign of life
-		s.Expire = now + int64(m.expire)*second
+		expire := m.expire
+		if !src || !dst { // of an earlier step than ours
+			expire = min(expire, e.cfg.Timeouts.For(s.Proto, s.ProtoState, s.Status))
+		}
+		s.Expire = now + int64(expire)*second
 	}
 	e.takeWords(now, s, m, src, dst)
 }

@@ -26,7 +26,7 @@ func (e *Engine) Local(now int64, evs []pfstate.Event) {
 		case pfstate.EventUpdate:
 			e.localChange(now, &ev.Flow)
 		case pfstate.EventDestroy:
-			e.localDestroy(now, &ev.Flow)
+			e.localDestroy(now, &ev.Flow, ev.Asked)
 		case pfstate.EventDumpBegin:
 			e.dumpBegin(now)
 		case pfstate.EventDump:
@@ -190,7 +190,10 @@ func (e *Engine) localNews(now int64, r pfstate.Ref, f *pfstate.Flow) {
 	}
 	c := e.tab.Absorb(s, f)
 	pending := s.Op != 0 || s.InFlight != 0
-	if !pending || c&pfstate.ChangePeers != 0 {
+	switch {
+	case c == pfstate.ChangeBack:
+		c = 0 // older than the operation that took the entry further
+	case !pending || c&pfstate.ChangePeers != 0:
 		e.takeTimeout(now, s, f)
 	}
 	s.Flags |= pfstate.FlagInKernel
@@ -220,6 +223,7 @@ func (e *Engine) localChange(now int64, f *pfstate.Flow) {
 	switch {
 	case nosync && r == 0:
 	case nosync:
+		e.setCarried(e.tab.At(r), true)
 		e.withdraw(now, r)
 	case r == 0 && e.claim.active:
 		e.unclaimed(now, f)
@@ -235,15 +239,9 @@ func (e *Engine) localChange(now int64, f *pfstate.Flow) {
 	}
 }
 
-// withdraw takes a state that became no-sync back from the peers. The kernel's
-// entry stays.
-func (e *Engine) withdraw(now int64, r pfstate.Ref) {
-	e.reason(ReasonNoSync)
-	e.bury(now, r, true)
-}
-
-// localDestroy: an entry is gone.
-func (e *Engine) localDestroy(now int64, f *pfstate.Flow) {
+// localDestroy: an entry is gone. asked tells a program's wish from the
+// kernel's own doing.
+func (e *Engine) localDestroy(now int64, f *pfstate.Flow, asked bool) {
 	e.dump.bury(f)
 	r, f := e.find(f)
 	killed := f.Has&pfstate.HasTimeout != 0
@@ -254,6 +252,10 @@ func (e *Engine) localDestroy(now int64, f *pfstate.Flow) {
 	if s.Defer&pfstate.DeferPending != 0 {
 		return // an earlier connection's: of this one the kernel has not told yet
 	}
+	if killed && !asked && evicted(f) {
+		killed = false
+		e.setCarried(s, false)
+	}
 	if s.InFlight != 0 || s.Op == pfstate.OpCreate || s.Op == pfstate.OpUpdate || s.LastOp != 0 && now-s.LastOp < opSettle {
 		// It may tell of the time before our operation: ask.
 		s.Set(pfstate.FlagKilled, killed)
@@ -261,6 +263,16 @@ func (e *Engine) localDestroy(now int64, f *pfstate.Flow) {
 		return
 	}
 	e.gone(now, r, killed)
+}
+
+// evicted reports whether the kernel threw a living connection out: when an
+// address or interface goes, as at every failover, it drops what it has
+// masqueraded with it (nf_nat_masquerade.c masq_inet_event). The peer that now
+// has the address goes on with the connection.
+func evicted(f *pfstate.Flow) bool {
+	src, _ := f.Translated()
+	over := f.Proto == pfstate.ProtoTCP && (f.ProtoState == pfstate.TCPTimeWait || f.ProtoState == pfstate.TCPClose)
+	return src && f.Status&pfstate.StatusSeenReply != 0 && !over
 }
 
 // gone: our kernel has no entry of r any more.

@@ -238,7 +238,7 @@ func (e *Engine) gotEntry(now int64, r pfstate.Ref, f *pfstate.Flow) {
 		return
 	}
 	behind := e.kernelBehind(s, f)
-	c := e.tab.Absorb(s, f)
+	c := e.tab.Absorb(s, f) &^ pfstate.ChangeBack // then it merely lags behind
 	if f.Has&pfstate.HasTimeout != 0 {
 		s.KernExpire = now + int64(f.Timeout)*second
 		if c != 0 {

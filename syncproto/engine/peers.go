@@ -36,6 +36,7 @@ type Peer struct {
 
 	First, Last int64 // heard
 	Frames      uint64
+	Lost        uint64 // missing frame numbers, whether they came later or not
 
 	used      bool
 	silent    bool // has been logged
@@ -126,6 +127,9 @@ func (p *peers) get(now int64, from netip.Addr) (pe *Peer, index int) {
 // heard notes a frame of a peer. info is nil if it has no Linux region.
 func (e *Engine) heard(now int64, p *Peer, version uint8, info *syncproto.FrameInfo) {
 	returned := p.Frames > 0 && !p.Living(now)
+	if p.Frames == 0 && info != nil && e.bulk.state == SyncSent {
+		e.bulk.ask, e.bulk.timer = true, now+bulkRetry // it was not there when we asked
+	}
 	if p.silent {
 		p.silent = false
 		e.log("peer heard again", "peer", p.Addr)

@@ -141,7 +141,7 @@ func (g *rig) followLife(t *testing.T, nat func(*pfstate.Flow), ins []told) {
 	for i := range upd {
 		sloppyPeers(t, &upd[i].updc.Src, &upd[i].updc.Dst, 4, 4)
 	}
-	gone := tcpFlow(pfstate.TCPEstablished, nat)
+	gone := tcpFlow(pfstate.TCPClose, nat)
 	g.local(pfstate.EventDestroy, gone)
 	g.now += 10 * milli
 	frames := g.sent()

@@ -132,16 +132,21 @@ func (e *Engine) repairHeard(now int64, p *Peer, info *syncproto.FrameInfo, retu
 		p.gap.arrived(info.Frame, info.Frame)
 	case d > sentFrames:
 		p.Frame, p.gap = info.Frame, gap{}
-		e.Stats.Reason[ReasonFrameLost] += uint64(d - 1)
+		e.lostFrames(p, uint64(d-1))
 		e.bulkQuietly(now)
 	case d > 1:
-		e.Stats.Reason[ReasonFrameLost] += uint64(d - 1)
+		e.lostFrames(p, uint64(d-1))
 		p.gap.missing(now, info.Epoch, p.Frame+1, info.Frame-1)
 	}
 	if d > 0 {
 		p.Frame = info.Frame
 	}
 	e.countGaps(now)
+}
+
+func (e *Engine) lostFrames(p *Peer, n uint64) {
+	p.Lost += n
+	e.Stats.Reason[ReasonFrameLost] += n
 }
 
 // countGaps keeps the number of peers with gaps and when to ask next.

@@ -1,10 +1,13 @@
 package engine
 
 import (
+	"bytes"
+	"cmp"
 	"container/heap"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -21,8 +24,13 @@ import (
 // refresh, lazy expiry, events for state changes only.
 type simKernel struct {
 	entries map[entryKey]*simEntry
+	replies map[entryKey]*simEntry // by reply tuple
 	events  []pfstate.Event
 	max     int // entries, 0 no limit
+}
+
+func newSimKernel() *simKernel {
+	return &simKernel{entries: map[entryKey]*simEntry{}, replies: map[entryKey]*simEntry{}}
 }
 
 type simEntry struct {
@@ -47,18 +55,24 @@ func (k *simKernel) tell(kind pfstate.EventKind, f pfstate.Flow, has pfstate.Has
 }
 
 func (k *simKernel) find(t *pfstate.Tuple, af, proto uint8) (e *simEntry, reply bool) {
-	if e := k.entries[entryKey{*t, 0, af, proto}]; e != nil {
+	key := entryKey{*t, 0, af, proto}
+	if e := k.entries[key]; e != nil {
 		return e, false
 	}
-	for _, e := range k.entries {
-		if e.f.Reply == *t && e.f.Proto == proto {
-			return e, true
-		}
-	}
-	return nil, false
+	return k.replies[key], true
 }
 
-func (k *simKernel) drop(e *simEntry) { delete(k.entries, keyOf(&e.f)) }
+func replyKey(f *pfstate.Flow) entryKey { return entryKey{f.Reply, 0, f.AF, f.Proto} }
+
+func (k *simKernel) add(e *simEntry) {
+	k.entries[keyOf(&e.f)] = e
+	k.replies[replyKey(&e.f)] = e
+}
+
+func (k *simKernel) drop(e *simEntry) {
+	delete(k.entries, keyOf(&e.f))
+	delete(k.replies, replyKey(&e.f))
+}
 
 // destroy removes an entry and tells: killed ones with their timeout.
 func (k *simKernel) destroy(now int64, e *simEntry, killed bool) {
@@ -75,40 +89,31 @@ func (k *simKernel) destroy(now int64, e *simEntry, killed bool) {
 
 // reap expires what is over; late says how lazily.
 func (k *simKernel) reap(now int64, late func() bool) {
-	for _, e := range sortedEntries(k) {
-		if e.ends <= now && !late() {
+	for _, e := range sortedEntries(k, func(e *simEntry) bool { return e.ends <= now }) {
+		if !late() {
 			k.destroy(now, e, false)
 		}
 	}
 }
 
-func sortedEntries(k *simKernel) []*simEntry {
-	out := make([]*simEntry, 0, len(k.entries))
+// sortedEntries lists entries in an order that does not depend on the map, so
+// that a seed says all.
+func sortedEntries(k *simKernel, want func(*simEntry) bool) []*simEntry {
+	var out []*simEntry
 	for _, e := range k.entries {
-		out = append(out, e)
+		if want(e) {
+			out = append(out, e)
+		}
 	}
-	lessEntry(out)
+	slices.SortFunc(out, func(a, b *simEntry) int {
+		x, y := keyOf(&a.f), keyOf(&b.f)
+		return cmp.Or(bytes.Compare(x.Src[:], y.Src[:]), cmp.Compare(x.SrcPort, y.SrcPort),
+			bytes.Compare(x.Dst[:], y.Dst[:]), cmp.Compare(x.proto, y.proto))
+	})
 	return out
 }
 
-// lessEntry sorts, so that a seed says all.
-func lessEntry(es []*simEntry) {
-	for i := 1; i < len(es); i++ {
-		for j := i; j > 0 && tupleLess(&es[j].f.Orig, &es[j-1].f.Orig); j-- {
-			es[j], es[j-1] = es[j-1], es[j]
-		}
-	}
-}
-
-func tupleLess(a, b *pfstate.Tuple) bool {
-	if a.Src != b.Src {
-		return string(a.Src[:]) < string(b.Src[:])
-	}
-	if a.SrcPort != b.SrcPort {
-		return a.SrcPort < b.SrcPort
-	}
-	return string(a.Dst[:]) < string(b.Dst[:])
-}
+func anyEntry(*simEntry) bool { return true }
 
 var simTimeouts = func() pfstate.Timeouts {
 	t := pfstate.DefaultTimeouts()
@@ -134,7 +139,7 @@ func (k *simKernel) packet(now int64, c *simConn, reply bool, tcp uint8, first b
 		e.f.Status = pfstate.StatusConfirmed
 		e.ends = now + int64(simTimeouts.For(c.f.Proto, tcp, e.f.Status))*second
 		e.f.Timeout = uint32((e.ends - now) / second)
-		k.entries[keyOf(&e.f)] = e
+		k.add(e)
 		k.tell(pfstate.EventNew, e.f, pfstate.HasTimeout)
 		return true
 	}
@@ -177,6 +182,9 @@ func (k *simKernel) packet(now int64, c *simConn, reply bool, tcp uint8, first b
 func (k *simKernel) do(w *world, n *node, now int64, op *pfstate.Op) (res pfstate.Result) {
 	res = pfstate.Result{Kind: op.Kind, Ref: op.Ref}
 	defer func() {
+		if !w.tracing {
+			return
+		}
 		w.logf("%s: op %d %s state %d left %d/%d: %s", n.name, op.Kind, flowName(&op.Flow), op.Flow.ProtoState, op.Flow.Timeout, op.MaxLeft, res.Code)
 	}()
 	e, reply := k.find(&op.Flow.Orig, op.Flow.AF, op.Flow.Proto)
@@ -205,7 +213,7 @@ func (k *simKernel) do(w *world, n *node, now int64, op *pfstate.Op) (res pfstat
 		}
 		e = &simEntry{f: op.Flow, ends: now + int64(op.Flow.Timeout)*second}
 		e.f.CtID = 0
-		k.entries[keyOf(&e.f)] = e
+		k.add(e)
 	case pfstate.OpUpdate:
 		// An update that crossed a packet on its way is the injector's to soften.
 		if op.Flow.Proto == pfstate.ProtoTCP && op.Flow.ProtoState < e.f.ProtoState && now-e.passed > 10*milli {
@@ -277,8 +285,10 @@ type world struct {
 	jitter int64
 	broken bool // the link is cut for all
 	trace  []string
-	faults []string
-	names  map[pfstate.ID]string
+	// A failed seed is run again with the trace, which costs more than all else.
+	tracing bool
+	faults  []string
+	names   map[pfstate.ID]string
 
 	flushed  bool
 	seed     uint64
@@ -289,6 +299,7 @@ type world struct {
 	quiet    bool // no new connections
 	lostPkts int
 	format   syncproto.Format
+	pf       bool // one is in the group, and says nothing
 }
 
 type simEvent struct {
@@ -323,6 +334,9 @@ func (w *world) at(t int64, do func()) {
 }
 
 func (w *world) logf(format string, args ...any) {
+	if !w.tracing {
+		return
+	}
 	w.trace = append(w.trace, fmt.Sprintf("%8.3f ", float64(w.now)/1e9)+fmt.Sprintf(format, args...))
 }
 
@@ -345,7 +359,7 @@ func newWorld(t testing.TB, seed uint64, n int) *world {
 	w := &world{t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 1)), ports: 1024, names: map[pfstate.ID]string{}}
 	for i := range n {
 		nd := &node{name: string(rune('A' + i)), addr: netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 1)}),
-			hostID: uint32(0x1000 * (i + 1)), k: &simKernel{entries: map[entryKey]*simEntry{}}, linked: true}
+			hostID: uint32(0x1000 * (i + 1)), k: newSimKernel(), linked: true}
 		w.nodes = append(w.nodes, nd)
 	}
 	w.master = w.nodes[0]
@@ -359,7 +373,7 @@ func (w *world) start(n *node, kept bool) {
 	n.up = true
 	n.k.events = nil // nobody listened
 	if !kept {
-		n.k.entries = map[entryKey]*simEntry{}
+		n.k.entries, n.k.replies = map[entryKey]*simEntry{}, map[entryKey]*simEntry{}
 	}
 	n.e = New(w.now, Config{
 		HostID: n.hostID, Format: w.format, Sync: true, MaxUpd: 128, MaxDelay: 10e6, MTU: 1500, Demotion: 240,
@@ -367,6 +381,9 @@ func (w *world) start(n *node, kept bool) {
 		StartID: uint64(w.now/second+1)<<32 | uint64(n.starts)<<24, Epoch: uint32(w.rng.Uint32()) | 1, KernelKept: kept, DownFor: time.Duration(w.now - n.diedAt),
 		Log: func(msg string, args ...any) { w.logf("%s: %s %v", n.name, msg, args) },
 	})
+	if w.pf {
+		n.e.peers.pf = never
+	}
 	w.logf("%s: daemon starts, kernel kept %v with %d entries", n.name, kept, len(n.k.entries))
 	n.e.Link(w.now, Link{Up: n.linked && !w.broken, Self: n.addr, MTU: 1500})
 	w.dump(n, n.starts)
@@ -388,7 +405,7 @@ func (w *world) dump(n *node, gen uint32) {
 		return
 	}
 	n.k.reap(w.now, func() bool { return false })
-	recs := sortedEntries(n.k)
+	recs := sortedEntries(n.k, anyEntry)
 	var flows []pfstate.Event
 	for _, en := range recs {
 		f := en.f
@@ -420,6 +437,9 @@ func (w *world) deliver(n *node) {
 	evs := n.k.events
 	n.k.events = nil
 	for i := range evs {
+		if !w.tracing {
+			break
+		}
 		w.logf("%s: event %d %s state %d", n.name, evs[i].Kind, flowName(&evs[i].Flow), evs[i].Flow.ProtoState)
 	}
 	if n.up {
@@ -498,6 +518,9 @@ func (w *world) wakeAt(n *node) {
 
 // note keeps what a frame says in the trace.
 func (w *world) note(from *node, b []byte) {
+	if !w.tracing {
+		return
+	}
 	var rd syncproto.Reader
 	if rd.Reset(b) != nil {
 		w.fault("%s: sends a frame that cannot be read", from.name)
@@ -675,7 +698,7 @@ func (w *world) differ(leftovers bool) (out []string) {
 		if n == m || !n.up {
 			continue
 		}
-		for _, e := range sortedEntries(m.k) {
+		for _, e := range sortedEntries(m.k, anyEntry) {
 			o := n.k.entries[keyOf(&e.f)]
 			switch {
 			case e.ends-w.now < 3*second || !leftovers && (e.conn == nil || e.conn.over):
@@ -685,7 +708,7 @@ func (w *world) differ(leftovers bool) (out []string) {
 				out = append(out, fmt.Sprintf("%s has %s as %d/%x, not %d/%x", n.name, flowName(&e.f), o.f.ProtoState, o.f.Status, e.f.ProtoState, e.f.Status))
 			}
 		}
-		for _, e := range sortedEntries(n.k) {
+		for _, e := range sortedEntries(n.k, anyEntry) {
 			if !leftovers {
 				break
 			}
@@ -701,6 +724,13 @@ func (w *world) differ(leftovers bool) (out []string) {
 // first complaint is about, and of the machines.
 func (w *world) report(seed uint64, what []string) {
 	w.t.Helper()
+	if !w.tracing {
+		w.t.Logf("seed %d: %s", seed, strings.Join(what[:min(len(what), 10)], "; "))
+		again := newWorld(w.t, seed, 2+int(seed%2))
+		again.tracing = true
+		again.simulate(seed)
+		w.t.Fatal("the same seed did not fail again")
+	}
 	about := "?"
 	for _, word := range strings.Fields(what[len(what)-1]) {
 		if strings.Contains(word, ">") {
@@ -721,8 +751,11 @@ func (w *world) report(seed uint64, what []string) {
 }
 
 // simulate runs one seed.
-func simulate(t testing.TB, seed uint64) *world {
-	w := newWorld(t, seed, 2+int(seed%2))
+func simulate(t testing.TB, seed uint64) {
+	newWorld(t, seed, 2+int(seed%2)).simulate(seed)
+}
+
+func (w *world) simulate(seed uint64) {
 	for _, n := range w.nodes {
 		w.start(n, true)
 	}
@@ -733,7 +766,6 @@ func simulate(t testing.TB, seed uint64) *world {
 		w.report(seed, w.faults)
 	}
 	w.trouble(seed)
-	return w
 }
 
 // trouble is a while of faults, and the calm after.

@@ -1,6 +1,7 @@
 package nstest
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,12 +13,16 @@ import (
 // conntrack -L prints them; args filter ("-p", "tcp", "--dport", "80" …).
 func (ns *NS) Conntrack(t testing.TB, args ...string) []string {
 	t.Helper()
-	out := ns.Run(t, append([]string{"conntrack", "-L"}, args...)...)
+	var stderr strings.Builder // its version and the number of entries
+	cmd := ns.Cmd(context.Background(), append([]string{"conntrack", "-L"}, args...)...)
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("nstest: %s: conntrack -L %s: %v: %s", ns.name, strings.Join(args, " "), err, stderr.String())
+	}
 	var lines []string
-	for line := range strings.Lines(out) {
-		line = strings.TrimSpace(line)
-		// conntrack tells its version and the number of entries on stderr.
-		if line != "" && !strings.HasPrefix(line, "conntrack v") {
+	for line := range strings.Lines(string(out)) {
+		if line = strings.TrimSpace(line); line != "" {
 			lines = append(lines, line)
 		}
 	}

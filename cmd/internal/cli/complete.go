@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -38,6 +39,9 @@ func (a *app) completionCommand() *cobra.Command {
 // complete proposes what may stand next. args are the arguments before, now is
 // what has been typed of this one.
 func (a *app) complete(_ *cobra.Command, args []string, now string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 && slices.Contains([]string{"-w", "--write", "--run-dir", "--state-dir"}, args[len(args)-1]) {
+		return nil, cobra.ShellCompDirectiveDefault // the shell knows files
+	}
 	p := slices.DeleteFunc(a.proposals(args), func(s string) bool { return !strings.HasPrefix(s, now) })
 	return p, cobra.ShellCompDirectiveNoFileComp
 }
@@ -49,10 +53,10 @@ func (a *app) proposals(args []string) []string {
 	a.name = args[0]
 	rest := args[1:]
 	if len(rest) == 0 {
-		return slices.Concat(wordProposals(), a.verbProposals())
+		return slices.Concat(wordProposals(), a.allVerbs())
 	}
 	if isVerb(rest[0]) {
-		return a.verbOptions(rest[0])
+		return a.verbProposals(rest)
 	}
 	last, ok := control.LookupWord(rest[len(rest)-1])
 	if ok && last.Arg != "" && needsArgument(rest) {
@@ -104,7 +108,7 @@ func wordProposals() []string {
 	return p
 }
 
-func (a *app) verbProposals() []string {
+func (a *app) allVerbs() []string {
 	var p []string
 	for _, v := range a.ifaceCommand().Commands() {
 		if !v.Hidden {
@@ -114,17 +118,79 @@ func (a *app) verbProposals() []string {
 	return p
 }
 
-func (a *app) verbOptions(verb string) []string {
-	var p []string
+// verbProposals are the options of a verb, or the values of the option that
+// stands last.
+func (a *app) verbProposals(args []string) []string {
 	for _, v := range a.ifaceCommand().Commands() {
-		if v.Name() == verb {
-			v.Flags().VisitAll(func(f *pflag.Flag) {
-				_, text := pflag.UnquoteUsage(f)
-				p = append(p, "--"+f.Name+"\t"+text)
-			})
+		if v.Name() != args[0] {
+			continue
 		}
+		if o := valueOption(v.Flags(), args[len(args)-1]); o != nil {
+			return a.optionValues(v.Name(), o.Name)
+		}
+		var p []string
+		v.Flags().VisitAll(func(f *pflag.Flag) {
+			_, text := pflag.UnquoteUsage(f)
+			p = append(p, "--"+f.Name+"\t"+text)
+		})
+		return p
+	}
+	return nil
+}
+
+// valueOption returns the option that arg is, if a value has to follow it.
+func valueOption(f *pflag.FlagSet, arg string) *pflag.Flag {
+	var o *pflag.Flag
+	if name, ok := strings.CutPrefix(arg, "--"); ok {
+		o = f.Lookup(name)
+	} else if len(arg) == 2 && arg[0] == '-' {
+		o = f.ShorthandLookup(arg[1:])
+	}
+	if o == nil || o.NoOptDefVal != "" {
+		return nil
+	}
+	return o
+}
+
+// optionValues knows what can be known of the value of an option.
+func (a *app) optionValues(verb, option string) []string {
+	switch option {
+	case "action":
+		return actionNames()
+	case "direction":
+		return []string{control.RecordIn, control.RecordOut}
+	case "origin":
+		return append([]string{control.OriginLocal, control.OriginPeer}, a.peerNames()...)
+	case "proto":
+		return control.ProtoNames()
+	case "sort":
+		return orderProposals(verb)
+	}
+	return nil
+}
+
+// orderProposals are the orders of states; top has its own.
+func orderProposals(verb string) []string {
+	if verb != "top" {
+		return slices.Sorted(maps.Keys(orders))
+	}
+	var p []string
+	for _, o := range topOrders {
+		p = append(p, o.Name)
 	}
 	return p
+}
+
+// peerNames are the addresses of the peers, as the daemon knows them now.
+func (a *app) peerNames() []string {
+	c := a.client()
+	defer c.Close()
+	peers, _ := c.Peers(a.ctx) // without a daemon there are none
+	var names []string
+	for _, p := range peers {
+		names = append(names, p.Addr.String())
+	}
+	return names
 }
 
 // argumentProposals knows what can be known of an argument.

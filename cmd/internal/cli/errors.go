@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os/user"
 
 	"github.com/pfsync/pfsync/cmd/internal/control"
 )
@@ -95,8 +96,11 @@ func (a *app) gone(err error) error {
 // denied adds who may.
 func (a *app) denied(err error) error {
 	var c *control.Error
-	if errors.Is(err, control.ErrPermission) && !errors.As(err, &c) {
-		return fail(codeDenied, "%w; be root, or to look only, a member of the group %s", err, control.Group)
+	if !errors.Is(err, control.ErrPermission) || errors.As(err, &c) {
+		return err
 	}
-	return err
+	if _, gerr := user.LookupGroup(control.Group); gerr != nil {
+		return fail(codeDenied, "%w; be root; there is no group %s, whose members might look", err, control.Group)
+	}
+	return fail(codeDenied, "%w; be root, or to look only, a member of the group %s", err, control.Group)
 }

@@ -32,12 +32,12 @@ func (a *app) topCommand() *cobra.Command {
 	return c
 }
 
-// topOrders are those of states with the keys of pftop, the heaviest first, and
-// one for what has just begun.
+// topOrders are those of states with the keys of pftop, and before them one for
+// what has just begun: the kernel need not count bytes.
 var topOrders = []top.Order{
+	{Name: "recent", Key: "R", Compare: func(a, b control.State) int { return orders["age"](b, a) }},
 	{Name: "bytes", Key: "B", Compare: orders["bytes"]},
 	{Name: "packets", Key: "P", Compare: orders["packets"]},
-	{Name: "recent", Key: "R", Compare: func(a, b control.State) int { return orders["age"](b, a) }},
 	{Name: "age", Key: "A", Compare: orders["age"]},
 	{Name: "expire", Key: "E", Compare: orders["expire"]},
 	{Name: "src", Key: "F", Compare: orders["src"]},

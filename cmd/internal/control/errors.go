@@ -27,7 +27,7 @@ var (
 	ErrArgument   = errors.New("wrong number of arguments")                                   // a word with or without one
 	ErrAlone      = errors.New("stands alone: no other word beside it")                       // destroy
 	ErrStartFile  = errors.New("start file")                                                  // any line of a start file that is wrong
-	errStopping   = errors.New("daemon is stopping")                                          // last line of a stream
+	ErrStopping   = errors.New("daemon is stopping")                                          // a request too late, or the last line of a stream
 )
 
 // Code says what kind of error an answer carries.
@@ -43,6 +43,7 @@ const (
 	CodeNetNS     Code = "netns"             // client and daemon are in different network namespaces
 	CodeBusy      Code = "busy"              // a limit of the server is reached
 	CodeNotInSync Code = "not in sync"       // asked for something that needs synchronisation
+	CodeStopping  Code = "stopping"          // the daemon is on its way out
 )
 
 // Error is an error as it travels in an answer. Text is one line for a
@@ -65,6 +66,8 @@ func (e *Error) Is(target error) bool {
 		return target == ErrNetNS
 	case CodeBusy:
 		return target == ErrTooMany
+	case CodeStopping:
+		return target == ErrStopping
 	}
 	return false
 }
@@ -80,7 +83,7 @@ func (e *Error) httpStatus() int {
 		return http.StatusForbidden
 	case CodeNetNS, CodeNotInSync:
 		return http.StatusConflict
-	case CodeBusy:
+	case CodeBusy, CodeStopping:
 		return http.StatusServiceUnavailable
 	}
 	return http.StatusInternalServerError
@@ -98,6 +101,8 @@ func asError(err error) *Error {
 		return &Error{Code: CodeInvalid, Text: err.Error()}
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, ErrPermission):
 		return &Error{Code: CodeDenied, Text: err.Error()}
+	case errors.Is(err, ErrStopping):
+		return &Error{Code: CodeStopping, Text: err.Error()}
 	}
 	return &Error{Code: CodeError, Text: err.Error()}
 }

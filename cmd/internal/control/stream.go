@@ -68,7 +68,7 @@ func (st *stream) flush() error {
 // gone needs no answer.
 func (st *stream) end(ctx context.Context, err error) {
 	if ctx.Err() != nil {
-		err = errStopping
+		err = ErrStopping
 	}
 	if err != nil {
 		st.enc.Encode(streamError{asError(err)})

@@ -146,6 +146,9 @@ func setSyncDev(c *Config, s string) error {
 	if !validIfName(s) || ValidName(s) {
 		return fmt.Errorf("%w: not the name of an interface to sync over", ErrInvalid)
 	}
+	if s == "lo" {
+		return fmt.Errorf("%w: no peer is on the loopback interface", ErrInvalid)
+	}
 	c.SyncDev, c.Up = s, true
 	return nil
 }

@@ -16,7 +16,7 @@ func (d *Daemon) Configure(_ context.Context, ch control.Change) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.stopped {
-		return ErrStopping
+		return control.ErrStopping
 	}
 	next, err := d.set.conf.Apply(ch)
 	if err != nil || next.Equal(d.set.conf) {
@@ -143,6 +143,9 @@ func (d *Daemon) commit(s, old *setup) error {
 		return err
 	}
 	d.setLiberal(s.conf.SyncDev != "" && s.conf.Liberal)
+	if exchanges(&s.conf) {
+		d.tellUntracked()
+	}
 	return nil
 }
 

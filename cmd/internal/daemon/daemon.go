@@ -51,6 +51,7 @@ type Daemon struct {
 	kept    uint32     // hostid of the state directory
 	watch   *watch
 	liberal bool // nf_conntrack_tcp_be_liberal has been set
+	probed  bool // whether anything is tracked has been told
 
 	censusMu sync.Mutex
 	census   census // guarded by censusMu

@@ -9,8 +9,6 @@ var (
 	ErrDeleted = errors.New("interface was deleted from outside")
 	// ErrOther refuses a second pfsync interface in a network namespace.
 	ErrOther = errors.New("one pfsync interface per network namespace")
-	// ErrStopping answers requests that come too late.
-	ErrStopping = errors.New("daemon is stopping")
 	// ErrCapability is the error of a start without the rights it needs.
 	ErrCapability = errors.New("not permitted")
 )

@@ -148,6 +148,7 @@ func newFakeHost(link *tuntest.Link, addr string) (*fakeHost, Host) {
 		Count:        func() (uint32, error) { return 0, nil },
 		Max:          func() (uint32, error) { return 1 << 18, nil },
 		NetNS:        control.NetNS,
+		Tracks:       func() (bool, error) { return true, nil },
 		KernelID:     func() string { return "same" },
 	}
 }
@@ -211,7 +212,7 @@ func TestTaskError(t *testing.T) {
 			if err := n.wait(); err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("ended with %v, want %s", err, tc.want)
 			}
-			if err := n.try("maxupd", "1"); !errors.Is(err, ErrStopping) {
+			if err := n.try("maxupd", "1"); !errors.Is(err, control.ErrStopping) {
 				t.Errorf("configure afterwards: %v", err)
 			}
 			m.stop()

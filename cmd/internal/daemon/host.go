@@ -89,7 +89,8 @@ type Host struct {
 	Timeouts     func() (pfstate.Timeouts, error)
 	Count, Max   func() (uint32, error) // entries of the kernel's table, and how many it may have
 	NetNS        func() (uint64, error)
-	KernelID     func() string // the same as long as the kernel's table is; "" unknown
+	Tracks       func() (bool, error) // whether a rule has connections tracked
+	KernelID     func() string        // the same as long as the kernel's table is; "" unknown
 }
 
 // System is the real host. enter calls its argument with the thread in the
@@ -140,6 +141,7 @@ func System(enter func(fn func())) Host {
 		Count:    func() (uint32, error) { return within(enter, conntrack.Count) },
 		Max:      func() (uint32, error) { return within(enter, conntrack.Max) },
 		NetNS:    func() (uint64, error) { return within(enter, control.NetNS) },
+		Tracks:   func() (bool, error) { return within(enter, conntrack.Tracks) },
 		KernelID: func() (id string) { enter(func() { id = kernelID() }); return id },
 	}
 }

@@ -73,13 +73,13 @@ type loop struct {
 }
 
 // do runs f in the loop and waits for it. The error is that of ctx, or
-// ErrStopping.
+// control.ErrStopping.
 func (l *loop) do(ctx context.Context, f func()) error {
 	done := make(chan struct{})
 	select {
 	case l.asks <- func() { defer close(done); f() }:
 	case <-l.ended:
-		return ErrStopping
+		return control.ErrStopping
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -87,7 +87,7 @@ func (l *loop) do(ctx context.Context, f func()) error {
 	case <-done:
 		return nil
 	case <-l.ended:
-		return ErrStopping
+		return control.ErrStopping
 	}
 }
 

@@ -69,7 +69,7 @@ func parse(args []string, stderr io.Writer, getenv func(string) string) (options
 	f := flag.NewFlagSet("pfsyncd", flag.ContinueOnError)
 	f.SetOutput(stderr)
 	f.Usage = func() {
-		fmt.Fprintln(stderr, "usage: pfsyncd [-f] [-v] [--run-dir directory] [--state-dir directory] [interface]")
+		fmt.Fprintln(stderr, "usage: pfsyncd [-f] [-v] [--version] [--run-dir directory] [--state-dir directory] [interface]")
 	}
 	f.BoolVar(&o.foreground, "f", false, "")
 	f.BoolVar(&o.verbose, "v", false, "")

@@ -60,7 +60,7 @@ func (d *Daemon) Monitor(ctx context.Context, emit func(control.Record) error) e
 		case <-ctx.Done():
 			return nil
 		case <-d.loop.ended:
-			return ErrStopping
+			return control.ErrStopping
 		}
 	}
 }

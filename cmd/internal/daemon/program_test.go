@@ -144,6 +144,29 @@ func TestPrograms(t *testing.T) {
 	h.ctl("pfsync0", "destroy")
 }
 
+// TestReplaced: a word that comes while the daemon ends, or has just been
+// killed and still takes connections, starts another.
+func TestReplaced(t *testing.T) {
+	h := newHost(t, nstest.New(t).NS("fw1"))
+	h.ctl("pfsync0", "create")
+	for range 5 {
+		for _, sig := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
+			pid := h.pid()
+			syscall.Kill(pid, sig)
+			h.ctl("pfsync0", "maxupd", "7")
+			if h.pid() != pid {
+				continue
+			}
+			if sig == syscall.SIGKILL {
+				t.Fatal("nothing was started in place of a killed daemon")
+			}
+			gone(t, pid) // it took the word before the signal
+			h.ctl("pfsync0", "create")
+		}
+	}
+	h.ctl("pfsync0", "destroy")
+}
+
 // checkThreads: every thread has the two capabilities and no other.
 func checkThreads(t *testing.T, pid int) {
 	t.Helper()

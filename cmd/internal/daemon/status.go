@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/pfsync/pfsync/cmd/internal/control"
@@ -55,11 +56,12 @@ func (d *Daemon) Peers(ctx context.Context) (peers []control.Peer, err error) {
 // tellPeers shows the peers the engine knows.
 func (l *loop) tellPeers(made map[uint32]int) []control.Peer {
 	peers := []control.Peer{}
+	serve := l.eng.Status(l.now).Serve
 	for _, p := range l.eng.Peers(nil) {
 		v := control.Peer{
 			Addr: p.Addr, Version: int(p.Version), Linux: p.Linux, Alive: p.Living(l.now),
 			Heard: time.Duration(l.now - p.Last).Seconds(), FirstHeard: l.wall().Add(-time.Duration(l.now - p.First)),
-			Table: -1, Demotion: -1, CreatorIDs: []control.HexID{}, Frames: p.Frames,
+			Table: -1, Demotion: -1, CreatorIDs: []control.HexID{}, Frames: p.Frames, Lost: p.Lost,
 			Mismatch: p.Version != l.eng.Config().Format.Version(),
 		}
 		if p.Version == 5 {
@@ -68,6 +70,9 @@ func (l *loop) tellPeers(made map[uint32]int) []control.Peer {
 		if p.CreatorID != 0 {
 			v.CreatorIDs = append(v.CreatorIDs, control.HexID(p.CreatorID))
 			v.States = made[p.CreatorID]
+		}
+		if slices.Contains(serve.To[:], p.Addr) {
+			v.Bulk = control.PeerBulk{Sending: serve.Sending, Sent: serve.Sent, Total: serve.Total}
 		}
 		if p.Linux {
 			v.Table, v.Demotion = int(p.States), int(p.Demotion)
@@ -94,7 +99,7 @@ func (l *loop) noteSync(st *engine.Status) {
 	if state != l.sync.State || addr != l.sync.Addr {
 		l.sync.State, l.sync.Addr, l.sync.Since = state, addr, l.wall()
 	}
-	l.sync.Percent = st.Percent
+	l.sync.Percent, l.sync.Tries = st.Percent, st.Tries
 	if st.Sync == engine.SyncSent {
 		l.sync.Percent = 0
 	}
@@ -110,7 +115,7 @@ func syncState(st *engine.Status) (control.SyncState, netip.Addr) {
 	}
 	switch st.Sync {
 	case engine.SyncStart, engine.SyncSent, engine.SyncBulk:
-		return control.SyncBulk, netip.Addr{}
+		return control.SyncBulk, st.From
 	case engine.SyncFailed:
 		return control.SyncFailed, netip.Addr{}
 	case engine.SyncOK:

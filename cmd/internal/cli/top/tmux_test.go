@@ -108,7 +108,7 @@ func TestTmux(t *testing.T) {
 	s.typing("h", "Space")
 	s.shows("PAUSED")
 	s.typing("Space", "2", "o")
-	s.shows("order: packets")
+	s.shows("order: bytes")
 	s.typing("s", "2", "Enter")
 	s.shows("every 2s")
 	s.tmux("resize-window", "-x", "40", "-y", "10")
