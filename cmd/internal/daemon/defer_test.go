@@ -112,14 +112,14 @@ func (p *pair) first(network, to string) (time.Duration, error) {
 // with it none is.
 func TestDeferAsymmetric(t *testing.T) {
 	p := newPair(t, nstest.Options{Rules: insideOnly})
-	to := p.servers(t)
 	p.asymmetric(t)
 	for _, with := range []struct {
 		word       string
 		n, atATime int
 	}{{"-defer", 50, 50}, {"defer", 500, 4}} {
 		p.setBoth("deferdelay", "1000", with.word)
-		for network, addr := range to {
+		// Ports of their own: what the first left half open is not met again.
+		for network, addr := range p.servers(t) {
 			r := p.exchange(network, addr, with.n, with.atATime)
 			t.Logf("%s %s: %v of %d", with.word, network, r, with.n)
 			if with.word == "defer" && r.lost > 0 {
