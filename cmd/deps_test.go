@@ -18,7 +18,7 @@ const module = "github.com/pfsync/pfsync"
 // here may import none.
 var ours = map[string][]string{
 	"pfstate/conntrack":                {"pfstate"},
-	"pfstate/nfqueue":                  {"pfstate"},
+	"pfstate/nfqueue":                  {"pfstate", "pfstate/conntrack"},
 	"syncproto/text":                   {"syncproto"},
 	"syncproto/capture":                {"syncproto", "syncproto/text"},
 	"syncproto/engine":                 {"syncproto", "pfstate"},

@@ -89,6 +89,17 @@ const (
 	FlagLiveness                   // queued only to tell that it lives
 )
 
+// Deferral is how far a peer has a state whose first packet may be held.
+type Deferral uint8
+
+// What is known; none for a state that nothing was held for.
+const (
+	DeferAsk     Deferral = 1 << iota // its insert asks for an acknowledgement
+	DeferKnown                        // a peer has it
+	DeferPending                      // made of a held packet: the kernel has not told of it yet
+	DeferGivenUp                      // a packet was let go unacknowledged: no other one is held
+)
+
 // State is one tracked connection, pf's and the kernel's view in one. It is
 // owned by a Table; nobody keeps a pointer to it over a change of the Table.
 //
@@ -132,6 +143,7 @@ type State struct {
 	Updates    uint8    // collapsed since queued
 	Tries      uint8    // how often a lost one was asked for
 	Seen       uint8    // generation of the dump that last told it
+	Defer      Deferral // what holding its first packet has come to
 	linked     uint8    // indexes it is in
 }
 

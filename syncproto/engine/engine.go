@@ -41,6 +41,10 @@ type Config struct {
 	Demotion   int // value of the demotion file during bulk
 	KnownPeers int // peers known from before this start
 
+	// Defer says that packets are held, at most DeferDelay.
+	Defer      bool
+	DeferDelay time.Duration
+
 	Timeouts pfstate.Timeouts // this kernel's
 	Filter   pfstate.Filter   // what stays with us
 
@@ -91,6 +95,7 @@ type Engine struct {
 	claim   claim
 	repair  repair
 	graves  graves
+	defers  defers
 	sieve   pfstate.Ref // cursor of the walk after a change of the filter, 0 none
 	lastOut int64       // when a frame last left
 	frameNo uint32
@@ -106,6 +111,7 @@ func New(now int64, cfg Config) *Engine {
 	e.peers.init()
 	e.claim.init()
 	e.bulk.init()
+	e.defers.init()
 	e.lastOut = now
 	if cfg.Sync {
 		e.bulkStart(now)
@@ -127,6 +133,9 @@ func (e *Engine) Set(now int64, cfg Config, resync bool) {
 	renamed := cfg.HostID != e.cfg.HostID
 	was := e.cfg.Filter
 	e.cfg = cfg
+	if !cfg.Defer || !cfg.Sync {
+		e.ReleaseAll()
+	}
 	e.refilter(now, &was)
 	if renamed {
 		e.peers.clash = netip.Addr{}
@@ -150,6 +159,7 @@ func (e *Engine) Link(now int64, l Link) {
 	}
 	if !l.Up && was.Up {
 		e.bulkLinkDown(now)
+		e.ReleaseAll()
 	}
 }
 
@@ -164,7 +174,7 @@ func (e *Engine) mtu() int {
 
 // Deadline says when Tick, and then NextFrame, are due. It may lie in the past.
 func (e *Engine) Deadline() int64 {
-	d := min(e.bulk.timer, e.peers.deadline(), e.claim.deadline())
+	d := min(e.bulk.timer, e.peers.deadline(), e.claim.deadline(), e.defers.deadline())
 	if e.dump.sweep != 0 || e.repair.sweep != 0 || e.sieve != 0 {
 		return 0
 	}
@@ -186,6 +196,7 @@ func (e *Engine) Tick(now int64) {
 	e.peersTick(now)
 	e.claimTick(now)
 	e.repairTick(now)
+	e.deferTick(now)
 	e.sieveTick(now)
 }
 

@@ -233,7 +233,7 @@ func (e *Engine) fillLive(now int64, f *frame) {
 			if !e.mayTell(now, r) {
 				continue
 			}
-			if !e.addState(now, f, r, q, false) {
+			if !e.addState(now, f, r, q, q == qIns && e.deferAsks(r)) {
 				return
 			}
 			e.dequeue(r)

@@ -39,6 +39,7 @@ func (e *Engine) Local(now int64, evs []pfstate.Event) {
 			e.overrun()
 		}
 	}
+	e.deferBind(now)
 }
 
 // find returns the state of a kernel entry, and the entry as that state sees
@@ -75,6 +76,10 @@ func (e *Engine) localNew(now int64, f *pfstate.Flow) {
 		return
 	}
 	s := e.tab.At(r)
+	if s.Defer&pfstate.DeferPending != 0 {
+		e.deferMade(now, r, f)
+		return
+	}
 	if e.madeAnew(now, s, f) || e.reused(now, s, f) {
 		e.reason(ReasonReused)
 		e.bury(now, r, true)
@@ -193,6 +198,7 @@ func (e *Engine) localNews(now int64, r pfstate.Ref, f *pfstate.Flow) {
 	}
 	s.Flags |= pfstate.FlagInKernel
 	s.Flags &^= pfstate.FlagRefused | pfstate.FlagDeaf
+	s.Defer &^= pfstate.DeferPending
 	s.LastLocal = now
 	e.setCarried(s, true)
 	if s.Has(pfstate.FlagUnclaimed) {
@@ -244,6 +250,9 @@ func (e *Engine) localDestroy(now int64, f *pfstate.Flow, asked bool) {
 		return
 	}
 	s := e.tab.At(r)
+	if s.Defer&pfstate.DeferPending != 0 {
+		return // an earlier connection's: of this one the kernel has not told yet
+	}
 	if killed && !asked && evicted(f) {
 		killed = false
 		e.setCarried(s, false)

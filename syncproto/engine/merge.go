@@ -7,6 +7,7 @@ import (
 // updateAlias takes a record under a name that lost: its sender has yet to
 // learn the one that stays.
 func (e *Engine) updateAlias(x *rx, r pfstate.Ref, m *record) {
+	e.deferKnown(r, DeferUpdated)
 	s := e.tab.At(r)
 	if !m.compressed {
 		if m.orig == s.Reply && m.reply == s.Orig {
@@ -19,6 +20,7 @@ func (e *Engine) updateAlias(x *rx, r pfstate.Ref, m *record) {
 
 // updateKnown takes a record about a state that is known by name.
 func (e *Engine) updateKnown(x *rx, r pfstate.Ref, m *record) {
+	e.deferKnown(r, DeferUpdated)
 	s := e.tab.At(r)
 	if !m.carried && !s.Has(pfstate.FlagInKernel) && int64(m.expire)*second <= refreshSlack {
 		return // it is over there too
@@ -176,6 +178,7 @@ func (e *Engine) otherHalf(m *record) pfstate.Ref {
 
 // meet: a record with a name we do not know is about a connection we have.
 func (e *Engine) meet(x *rx, r pfstate.Ref, m *record) {
+	e.deferKnown(r, DeferUpdated)
 	s := e.tab.At(r)
 	switch {
 	case s.Has(pfstate.FlagUnclaimed):

@@ -322,6 +322,7 @@ func (e *Engine) refuseDelete(now int64, r pfstate.Ref, f *pfstate.Flow) {
 // is free for a later connection.
 func (e *Engine) erase(r pfstate.Ref, killed bool) {
 	s := e.tab.At(r)
+	e.deferRelease(r, DeferGone)
 	e.dequeue(r)
 	e.cancelOp(r)
 	if s.Has(pfstate.FlagUnclaimed) {

@@ -87,6 +87,7 @@ func (e *Engine) queued() bool {
 
 // announce queues an insert: a new local state, or one just named.
 func (e *Engine) announce(now int64, r pfstate.Ref) {
+	e.deferAsk(r)
 	e.enqueue(now, r, qIns)
 }
 
@@ -200,6 +201,7 @@ func (e *Engine) needsFull(now int64, s *pfstate.State) bool {
 // by name only until that is sent.
 func (e *Engine) bury(now int64, r pfstate.Ref, killed bool) {
 	s := e.tab.At(r)
+	e.deferRelease(r, DeferGone)
 	e.setCarried(s, false)
 	e.cancelOp(r)
 	e.tab.UnlinkTuples(r)
@@ -228,6 +230,7 @@ func (e *Engine) dropDead(r pfstate.Ref) {
 // it is answered.
 func (e *Engine) release(r pfstate.Ref) {
 	s := e.tab.At(r)
+	e.deferRelease(r, DeferGone)
 	e.dequeue(r)
 	e.cancelOp(r)
 	e.setCarried(s, false)

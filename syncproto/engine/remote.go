@@ -177,6 +177,7 @@ func (e *Engine) inID(x *rx, a syncproto.Action, id pfstate.ID) {
 		e.inDelete(x, id)
 	case syncproto.ActInsAck:
 		e.serveAck(x.peer, id)
+		e.deferAcked(id)
 	case syncproto.ActUpdReq:
 		e.inRequest(x, id)
 	}

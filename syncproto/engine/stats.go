@@ -115,4 +115,7 @@ type Stats struct {
 	FramesIn, BytesIn   uint64
 	OpsCreate, OpsUpdate,
 	OpsDelete, OpsGet uint64
+
+	Defer    [DeferCounts]uint64
+	DeferMax int // most packets held at a time
 }

@@ -39,7 +39,14 @@ func (d *Daemon) change(next control.Config, wait bool) error {
 	if err := d.openPort(&s, &old.conf, wait); err != nil {
 		return err
 	}
+	if err := d.openHold(&s, &old); err != nil {
+		if s.port != old.port {
+			s.port.close()
+		}
+		return err
+	}
 	if err := d.commit(&s, &old); err != nil {
+		d.undoHold(&s, &old)
 		if s.port != old.port {
 			s.port.close()
 		}
@@ -48,6 +55,7 @@ func (d *Daemon) change(next control.Config, wait bool) error {
 	if s.port != old.port {
 		old.port.close()
 	}
+	d.closeHold(&s, &old)
 	return nil
 }
 
@@ -150,6 +158,7 @@ func (d *Daemon) install(s setup) error {
 	received := d.set.port
 	s.resync = false
 	d.set = s
+	d.startHold(s.hold)
 	if s.port != received && s.port.open() {
 		d.group.Go("receiver", func(ctx context.Context) error { return receive(ctx, s.port, d.loop.input, d.log) })
 	}

@@ -84,6 +84,7 @@ func New(cfg Config) (_ *Daemon, err error) {
 	if err := d.openDevice(); err != nil {
 		return nil, err
 	}
+	d.removeLeft()
 	return d, d.makeLoop()
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/pfsync/pfsync/cmd/internal/control"
 	"github.com/pfsync/pfsync/pfstate"
 	"github.com/pfsync/pfsync/pfstate/conntrack"
+	"github.com/pfsync/pfsync/pfstate/nfqueue"
 	"github.com/pfsync/pfsync/syncproto"
 	"github.com/pfsync/pfsync/tunif/nstest"
 	"github.com/pfsync/pfsync/tunif/syncdev"
@@ -139,6 +140,8 @@ func newFakeHost(link *tuntest.Link, addr string) (*fakeHost, Host) {
 		Listen:       func(conntrack.ListenConfig) (Listener, error) { return fakeListener{f.kernel}, nil },
 		NewDumper:    func() (Dumper, error) { return fakeDumper{f.kernel}, nil },
 		NewInjector:  func() (Injector, error) { return fakeInjector{f.kernel}, nil },
+		OpenQueue:    func(uint16) (Queue, error) { return nil, nfqueue.ErrNoQueue },
+		RemoveLeft:   func(string) {},
 		EnableEvents: func() error { return nil },
 		SetLiberal:   func(uint32) (uint32, error) { return 0, nil },
 		Timeouts:     func() (pfstate.Timeouts, error) { return pfstate.DefaultTimeouts(), nil },

@@ -11,9 +11,10 @@ const (
 )
 
 // finish sends what is queued, never a CLR, and has the kernel do what was
-// asked of it. Inputs have been stopped, so it comes to an end; a peer's bulk
+// asked of it; held packets go first. Inputs have been stopped, so it comes to an end; a peer's bulk
 // transfer is not ended.
 func (l *loop) finish() {
+	l.releaseHeld()
 	if !l.flush(time.After(finishWait)) {
 		l.log.Warn("stopped before all that was queued was sent")
 	}

@@ -6,12 +6,13 @@ import (
 	"github.com/pfsync/pfsync/cmd/internal/control"
 	"github.com/pfsync/pfsync/pfstate"
 	"github.com/pfsync/pfsync/pfstate/conntrack"
+	"github.com/pfsync/pfsync/pfstate/nfqueue"
 	"github.com/pfsync/pfsync/tunif"
 	"github.com/pfsync/pfsync/tunif/syncdev"
 )
 
-// What the daemon wants of the world. The real ones are in tunif, syncdev and
-// conntrack.
+// What the daemon wants of the world. The real ones are in tunif, syncdev,
+// conntrack and nfqueue.
 type (
 	// Device is the pseudo-device.
 	Device interface {
@@ -54,6 +55,16 @@ type (
 		Stats() conntrack.InjectStats
 		Close() error
 	}
+	// Queue holds packets.
+	Queue interface {
+		Read(pkts []nfqueue.Packet) (int, error)
+		Accept(ids []uint32) error
+		Wake() error
+		Drain() error
+		Conntrack() bool
+		Stats() nfqueue.Stats
+		Close() error
+	}
 )
 
 // Host makes the things of one network namespace. Every function works on that
@@ -67,6 +78,11 @@ type Host struct {
 	Listen      func(cfg conntrack.ListenConfig) (Listener, error)
 	NewDumper   func() (Dumper, error)
 	NewInjector func() (Injector, error)
+
+	OpenQueue    func(num uint16) (Queue, error)
+	InstallRules func(ifname string, num uint16, conntrack bool) (*nfqueue.Rules, error)
+	RemoveRules  func(r *nfqueue.Rules)
+	RemoveLeft   func(ifname string) // rules of a killed daemon
 
 	EnableEvents func() error
 	SetLiberal   func(v uint32) (was uint32, err error)
@@ -106,6 +122,14 @@ func System(enter func(fn func())) Host {
 		NewInjector: func() (Injector, error) {
 			return within(enter, func() (Injector, error) { return asInjector(conntrack.NewInjector()) })
 		},
+		OpenQueue: func(num uint16) (Queue, error) {
+			return within(enter, func() (Queue, error) { return asQueue(nfqueue.Open(num)) })
+		},
+		InstallRules: func(ifname string, num uint16, conntrack bool) (*nfqueue.Rules, error) {
+			return within(enter, func() (*nfqueue.Rules, error) { return nfqueue.Install(ifname, num, conntrack) })
+		},
+		RemoveRules: func(r *nfqueue.Rules) { enter(r.Remove) },
+		RemoveLeft:  func(ifname string) { enter(func() { nfqueue.RemoveLeft(ifname) }) },
 		EnableEvents: func() error {
 			_, err := within(enter, func() (bool, error) { return true, conntrack.EnableEvents() })
 			return err
@@ -164,6 +188,13 @@ func asDumper(d *conntrack.Dumper, err error) (Dumper, error) {
 		return nil, err
 	}
 	return d, nil
+}
+
+func asQueue(q *nfqueue.Queue, err error) (Queue, error) {
+	if err != nil {
+		return nil, err
+	}
+	return q, nil
 }
 
 func asInjector(i *conntrack.Injector, err error) (Injector, error) {

@@ -58,6 +58,9 @@ func (l *loop) peerAddr() netip.Addr {
 // apply takes a new configuration.
 func (l *loop) apply(s setup) {
 	moved := s.port != l.set.port
+	if s.hold != l.set.hold {
+		l.releaseHeld()
+	}
 	l.set = s
 	if moved {
 		l.link, l.mtuCap = s.link, 0

@@ -38,6 +38,8 @@ type loop struct {
 	ops    exchange[ops]
 	frames exchange[frames]
 
+	verdicts []uint32 // of packets, memory used again
+
 	spareOps    []*ops    // not with the injector
 	spareFrames []*frames // not with the sender
 
@@ -148,6 +150,10 @@ func (l *loop) step(ctx context.Context) {
 		l.received(b)
 		l.input.free <- b
 		l.idle = 0
+	case b := <-l.heldFull():
+		l.tick()
+		l.tellHeld(b)
+		l.idle = 0
 	case f := <-l.asks:
 		l.tick()
 		f()
@@ -188,6 +194,7 @@ func (l *loop) wait() time.Duration {
 // drain hands out what the engine has for others.
 func (l *loop) drain() {
 	l.drainFrames(l.now)
+	l.giveVerdicts()
 	l.drainOps()
 	if l.now >= l.dumpAt() {
 		l.startDump(l.eng.NeedDump())

@@ -23,6 +23,7 @@ func (d *Daemon) startTasks(g *group) {
 	g.Go("keeper", func(context.Context) error { return d.keep.run() })
 	g.Go("device", d.drainDevice)
 	g.Go("limits", d.followLimits)
+	g.Go("release", func(ctx context.Context) error { <-ctx.Done(); d.stopHold(); return nil })
 	g.Go("closer", func(context.Context) error { d.closePort(sent); return nil })
 	g.Go("loop", func(ctx context.Context) error {
 		err := l.run(ctx)

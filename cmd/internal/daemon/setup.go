@@ -25,6 +25,7 @@ type setup struct {
 	port        *port          // nil: nothing is exchanged
 	link        syncdev.Link   // of the port when it was opened
 	resync      bool           // it is another port
+	hold        *hold          // nil: no packets are held
 }
 
 // formats are the arguments of the word version.
@@ -40,6 +41,7 @@ func (s *setup) engineConfig() engine.Config {
 		Sync: exchanges(c), Unicast: c.SyncPeer.IsValid() && !c.SyncPeer.IsMulticast(),
 		MaxUpd: c.MaxUpd, MaxDelay: time.Duration(c.MaxDelay) * time.Millisecond,
 		MaxStates: c.MaxStates, Demotion: c.Demotion, Filter: s.filter,
+		Defer: s.hold != nil, DeferDelay: time.Duration(c.DeferDelay) * time.Millisecond,
 	}
 }
 

@@ -35,12 +35,13 @@ func (d *Daemon) Stats(ctx context.Context) (control.Stats, error) {
 	return control.Stats{Counters: counters(&st.Count), In: actions(&st.In), Out: actions(&st.Out), Reasons: own}, nil
 }
 
-// addOwn adds what the loop counts: the cost of dumps, frames made smaller.
+// addOwn adds what the loop counts: the cost of dumps, frames made smaller, packets held.
 func (l *loop) addOwn(m map[string]uint64) {
 	d := &l.dump
 	m["dumps"], m["dumpsfailed"] = d.count, d.failed
 	m["dumpmicroseconds"], m["dumppermille"] = uint64(d.last/1000), d.permille(l.now)
 	m["mtushrunk"] = l.shrunk
+	l.addDefer(m)
 }
 
 // addKernel adds what the sockets to the kernel count.
