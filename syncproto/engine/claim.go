@@ -307,10 +307,15 @@ func (e *Engine) dumpEnd(now int64, whole, partial bool) {
 // sweepStep is how many table slots one Tick looks at.
 const sweepStep = 16384
 
+// overdue is how long after its end a state that the kernel does not have is
+// kept: its delete, or a sign of life, may be on the way.
+const overdue = 60 * second
+
 // sweepTick asks the kernel for states that the last whole dump did not tell:
 // absence from a dump is no proof. It also tries again what a full kernel
-// refused.
-func (e *Engine) sweepTick() {
+// refused, and forgets what the kernel never had once its time is over: nobody
+// would tell of its end.
+func (e *Engine) sweepTick(now int64) {
 	d := &e.dump
 	if d.sweep == 0 {
 		return
@@ -326,6 +331,8 @@ func (e *Engine) sweepTick() {
 		}
 		quiet := s.LastLocal < d.swept && s.LastOp < d.swept
 		switch {
+		case !s.Has(pfstate.FlagInKernel) && s.Expire+overdue <= now:
+			e.release(d.sweep)
 		case s.Has(pfstate.FlagRefused):
 			s.Flags &^= pfstate.FlagRetried
 			e.wantOp(d.sweep, pfstate.OpCreate)

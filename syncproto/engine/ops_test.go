@@ -113,6 +113,29 @@ func TestTableFull(t *testing.T) {
 	}
 }
 
+// TestRefusedForGood: what the kernel never takes goes when its time is over,
+// though the peer never says so.
+func TestRefusedForGood(t *testing.T) {
+	r := ready(t)
+	r.b.say(ins(theirs(5), udp(1, assured)), ins(theirs(6), udp(2, assured)))
+	r.ops()
+	r.done(pfstate.ResultUnsupported)
+	r.dump()
+	r.ops()
+	r.done(pfstate.ResultUnsupported)
+	r.pass(100 * second)
+	r.b.say(updc(theirs(6), udp(2, assured))) // lives
+	r.pass(100 * second)
+	r.dump()
+	r.expectNames("B6")
+	r.expectOps("create 2")
+	r.done(pfstate.ResultUnsupported)
+	r.pass(200 * second)
+	r.dump()
+	r.expectNames()
+	r.expectOps()
+}
+
 // TestRefusedSeenHere: what the kernel refused, and then has by itself.
 func TestRefusedSeenHere(t *testing.T) {
 	r := ready(t)

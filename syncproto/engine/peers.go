@@ -166,7 +166,7 @@ func (p *peers) deadline() int64 { return p.lostT }
 // peersTick notices silent peers and gives up lost states that nobody answered
 // for: they ended.
 func (e *Engine) peersTick(now int64) {
-	e.sweepTick()
+	e.sweepTick(now)
 	for i := range e.peers.list {
 		p := &e.peers.list[i]
 		if p.used && !p.silent && !p.Living(now) {
