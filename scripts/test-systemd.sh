@@ -55,7 +55,7 @@ make_root() {
 	mount --rbind /usr "$root/usr"
 	mount -o remount,bind,ro "$root/usr"
 	mount -t tmpfs -o mode=755 none "$root/usr/local"
-	for d in ld.so.cache ld.so.conf ld.so.conf.d nsswitch.conf; do
+	for d in alternatives ld.so.cache ld.so.conf ld.so.conf.d nsswitch.conf; do
 		[ ! -e "/etc/$d" ] || cp -a "/etc/$d" "$root/etc/"
 	done
 	echo 'root:x:0:0:root:/root:/bin/sh' >"$root/etc/passwd"
@@ -181,6 +181,16 @@ as() {
 	in_it setpriv --reuid 65534 --regid "$gid" --clear-groups "$@"
 }
 
+# The rules of defer come and go with the word, under the restrictions too.
+deferring() {
+	ctl pfsync0 defer || fail "defer"
+	rules | grep -q pfsync_pfsync0 || fail "no rules of defer: $(rules)"
+	ctl pfsync0 -defer || fail "-defer"
+	! rules | grep -q pfsync_pfsync0 || fail "the rules of defer are still there"
+}
+
+rules() { in_it sh -c 'nft list ruleset; iptables-save' 2>/dev/null; }
+
 frames_out() { [ "$(ctl pfsync0 stats | sed -n 's/^\t\([0-9]*\) packets* sent (IPv4)/\1/p')" -gt 0 ]; }
 
 reload() {
@@ -271,6 +281,7 @@ outer() {
 	boot
 	booted
 	group
+	deferring
 	reload
 	killed
 	stopped

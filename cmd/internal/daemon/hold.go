@@ -275,8 +275,9 @@ func (l *loop) addDefer(m map[string]uint64) {
 		m[c.String()] = st.Defer[c]
 	}
 	m["defermax"] = uint64(st.DeferMax)
+	var q nfqueue.Stats // of the queue that is open
 	if h := l.set.hold; h != nil {
-		q := h.q.Stats()
-		m["deferunread"], m["defermalformed"] = q.Passed, q.Malformed
+		q = h.q.Stats()
 	}
+	m["deferunread"], m["defermalformed"] = q.Passed, q.Malformed
 }

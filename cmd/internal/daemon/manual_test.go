@@ -45,7 +45,7 @@ func TestManual(t *testing.T) {
 		t.Errorf("pfsyncd.8 has counters that are not: %q", told)
 	}
 
-	files := []string{"pfsync0.sock", "pfsync0.pid", "pfsync0.demotion", "pfsync0.liberal"}
+	files := []string{"pfsync0.sock", "pfsync0.pid", "pfsync0.demotion", "pfsync0.defer", "pfsync0.liberal"}
 	for _, f := range files {
 		has("file", ".It Pa "+filepath.Join(control.DefaultRunDir, f)+"\n")
 	}
