@@ -200,11 +200,13 @@ many_flows() {
 	kill -9 "${pid[fw-b]}"
 	until_true 10 'will not die' dead fw-b
 	on fw-b conntrack -F 2>/dev/null
-	local start=$EPOCHREALTIME
+	local start=$EPOCHREALTIME before
+	before=$(cpu fw-a)
 	"start_$product" fw-b 2
 	"in_sync_$product" fw-b
 	until_true 120 'bulk' has fw-b "$flows"
 	put bulk "$(calc %.2f "$EPOCHREALTIME - $start")"
+	put bulk-cpu "$(calc %.2f "($(cpu fw-a) - $before + $(cpu fw-b)) / 1e9")"
 }
 
 # dead HOST: the daemon is gone, or only waits for somebody to know.
@@ -256,3 +258,4 @@ row rss-a "MB of memory at $flows flows, first firewall"
 row rss-b '    second'
 row per-flow '    bytes a flow beyond the idle daemons, mean'
 row bulk "s from start to $flows flows, empty firewall"
+row bulk-cpu '    CPU seconds, both firewalls'
