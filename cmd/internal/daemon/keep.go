@@ -55,8 +55,10 @@ func writeHostID(path string, id uint32) error {
 	return writeFile(path, fmt.Sprintf("%08x\n", id), 0o600)
 }
 
-// kernelPath is the file that tells which kernel table the last run followed.
-func kernelPath(d control.Dirs, name string) string { return filepath.Join(d.State, name+".kernel") }
+// kernelPath is the file that tells which kernel table the last run followed,
+// in the run directory: like the table it does not outlive a boot, and it is
+// stamped too often for a disk.
+func kernelPath(d control.Dirs, name string) string { return filepath.Join(d.Run, name+".kernel") }
 
 // aliveEvery is how often a run stamps its file, so that the next one knows
 // how long nobody followed the kernel's table.

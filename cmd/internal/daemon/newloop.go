@@ -18,7 +18,7 @@ func (d *Daemon) makeLoop() (err error) {
 	}
 	same, down, err := sameKernel(kernelPath(d.dirs, d.name), d.host.KernelID(), time.Now())
 	if err != nil {
-		return fmt.Errorf("state directory: %w", err)
+		return fmt.Errorf("run directory: %w", err)
 	}
 	if err := writeFile(d.dirs.Demotion(d.name), "0\n", 0o644); err != nil {
 		return fmt.Errorf("demotion: %w", err)
