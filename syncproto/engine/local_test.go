@@ -311,7 +311,9 @@ func TestNoSync(t *testing.T) {
 	t.Run("comes back", func(t *testing.T) {
 		r := ready(t, filter)
 		r.made(marked)
-		r.changed(plain)
+		r.changed(plain) // it does not tell labels, which the filter looks at
+		r.expectSent()
+		r.dump(plain)
 		r.expectSent("INS A0 2:2")
 	})
 }

@@ -37,6 +37,7 @@ func TestEngineConfig(t *testing.T) {
 			tc.set(&s.conf)
 			tc.want.HostID, tc.want.Format = 7, syncproto.Format1400
 			tc.want.MaxUpd, tc.want.MaxDelay, tc.want.Demotion = 128, 10*time.Millisecond, 240
+			tc.want.DeferDelay = 20 * time.Millisecond
 			if diff := cmp.Diff(tc.want, s.engineConfig(), cmpopts.EquateComparable(netip.Prefix{}), cmpopts.IgnoreFields(engine.Config{}, "Log")); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
