@@ -45,11 +45,11 @@ func TestManual(t *testing.T) {
 		t.Errorf("pfsyncd.8 has counters that are not: %q", told)
 	}
 
-	files := []string{"pfsync0.sock", "pfsync0.pid", "pfsync0.demotion", "pfsync0.defer", "pfsync0.liberal"}
+	files := []string{"pfsync0.sock", "pfsync0.pid", "pfsync0.demotion", "pfsync0.defer", "pfsync0.liberal", "pfsync0.kernel"}
 	for _, f := range files {
 		has("file", ".It Pa "+filepath.Join(control.DefaultRunDir, f)+"\n")
 	}
-	for _, f := range []string{"pfsync0.hostid", "pfsync0.peers", "pfsync0.kernel"} {
+	for _, f := range []string{"pfsync0.hostid", "pfsync0.peers"} {
 		files = append(files, f)
 		has("file", ".It Pa "+filepath.Join(control.DefaultStateDir, f)+"\n")
 	}
