@@ -40,6 +40,7 @@ func (c *claim) bury(s *pfstate.State, killed bool) {
 // unclaimed enters an entry that was there before we were.
 func (e *Engine) unclaimed(now int64, f *pfstate.Flow) pfstate.Ref {
 	r := e.enter(now, f)
+	e.tab.At(r).Created = now - 2*opSettle // nobody knows; a NEW event from now on is of a later one
 	e.tab.At(r).Flags |= pfstate.FlagUnclaimed
 	e.claim.waiting++
 	return r
