@@ -72,6 +72,9 @@ func (d *Daemon) openPort(s *setup, old *control.Config, wait bool) error {
 	if err != nil {
 		return err
 	}
+	if peer := c.SyncPeer.WithZone(""); peer.IsValid() && (peer == link.Addr4 || peer == link.Addr6.WithZone("")) {
+		return &control.WordError{Word: "syncpeer", Arg: peer.String(), Err: fmt.Errorf("%w: that of %s itself", control.ErrInvalid, c.SyncDev)}
+	}
 	if c.MTU > link.MTU && link.Present {
 		return &control.WordError{Word: "mtu", Arg: fmt.Sprint(c.MTU), Err: fmt.Errorf("%w: that of %s is %d", control.ErrTooLarge, c.SyncDev, link.MTU)}
 	}

@@ -128,6 +128,7 @@ func TestPrograms(t *testing.T) {
 		t.Errorf("status %q", out)
 	}
 	checkThreads(t, pid)
+	h.fails(1, "syncpeer 10.0.3.2: invalid: that of eth2 itself", h.env(filepath.Join(binDir, "pfsyncctl"), "pfsync0", "syncpeer", "10.0.3.2")...)
 	h.fails(1, "a daemon is running already (pid "+strconv.Itoa(pid)+")", h.pfsyncd("-f")...)
 	h.fails(1, "a daemon is running already", h.pfsyncd()...)
 	elsewhere := &host{other, t, h.dir}
