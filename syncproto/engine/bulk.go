@@ -39,8 +39,7 @@ type bulk struct {
 	state    Sync
 	timer    int64 // next step, never if none
 	tries    int
-	ask      bool  // a request is to be sent
-	asked    int64 // when the last one was
+	ask      bool // a request is to be sent
 	received int
 	from     netip.Addr // who sends
 	total    uint32     // its table size
@@ -65,7 +64,7 @@ func (e *Engine) bulkTo(s Sync, timer int64) {
 	e.bulk.state, e.bulk.timer = s, timer
 }
 
-func (e *Engine) bulkNone(int64) {
+func (e *Engine) bulkNone() {
 	e.bulk.ask, e.bulk.was = false, false
 	e.bulkTo(SyncNone, never)
 }
@@ -110,7 +109,7 @@ func (e *Engine) Bulk(now int64) { e.bulkLink(now) }
 
 func (e *Engine) bulkAsk(now int64) {
 	e.bulk.tries++
-	e.bulk.ask, e.bulk.asked = true, now
+	e.bulk.ask = true
 	e.bulk.received = 0
 	e.bulkTo(SyncSent, now+bulkRetry)
 }
@@ -171,7 +170,7 @@ func (e *Engine) bulkStatus(now int64, p *Peer, m *syncproto.Bus) {
 	}
 	switch m.Status {
 	case syncproto.BusStart:
-		p.sending, p.bulkWhole = true, true
+		p.sending = true
 		if b.state == SyncSent || b.state == SyncBulk && b.from != p.Addr && b.received == 0 {
 			b.ask = false // this is the answer, or as good
 			b.from, b.total, b.received, b.gen = p.Addr, p.States, 0, now
@@ -182,7 +181,7 @@ func (e *Engine) bulkStatus(now int64, p *Peer, m *syncproto.Bus) {
 		// An end without its start counts only from a BSD: OpenBSD sends no start
 		// for an empty table. A Linux peer answers every request with a start.
 		if b.state == SyncBulk && b.from == p.Addr || b.state == SyncSent && !p.Linux {
-			whole := b.state == SyncBulk && p.bulkWhole && p.Linux
+			whole := b.state == SyncBulk && p.Linux
 			e.bulkDone(SyncOK)
 			if whole {
 				e.repair.sweepUnnamed(b.gen)
@@ -394,7 +393,7 @@ func (v *serve) deadline(e *Engine) int64 {
 	return v.lastFrame + blindPace
 }
 
-// next returns the next state to send, 0 when the walk is over.
+// serveNext returns the next state to send, 0 when the walk is over.
 func (e *Engine) serveNext() pfstate.Ref {
 	v := &e.serve
 	for v.left > 0 {

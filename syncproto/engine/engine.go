@@ -142,7 +142,7 @@ func (e *Engine) Set(now int64, cfg Config, resync bool) {
 	}
 	switch {
 	case !cfg.Sync:
-		e.bulkNone(now)
+		e.bulkNone()
 	case resync:
 		e.bulkStart(now)
 		e.bulkLink(now)

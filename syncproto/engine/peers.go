@@ -38,15 +38,14 @@ type Peer struct {
 	Frames      uint64
 	Lost        uint64 // missing frame numbers, whether they came later or not
 
-	used      bool
-	silent    bool // has been logged
-	mismatch  bool // has been logged
-	sending   bool // between its BUS start and end
-	inserts   int  // of this second
-	second    int64
-	lastBulk  int64
-	gap       gap
-	bulkWhole bool // nothing of its bulk transfer was lost so far
+	used     bool
+	silent   bool // has been logged
+	mismatch bool // has been logged
+	sending  bool // between its BUS start and end
+	inserts  int  // of this second
+	second   int64
+	lastBulk int64
+	gap      gap
 }
 
 type peers struct {
@@ -186,7 +185,7 @@ func (e *Engine) peersTick(now int64) {
 	}
 }
 
-// giveUpLost asks a second time, then lets go.
+// giveUpLost asks a second time; a third time it forgets what is in no kernel.
 func (e *Engine) giveUpLost(now int64, id pfstate.ID) {
 	r, _, ok := e.tab.ByName(id)
 	if !ok {

@@ -120,7 +120,7 @@ func (e *Engine) repairHeard(now int64, p *Peer, info *syncproto.FrameInfo, retu
 	if p.Epoch != info.Epoch {
 		restarted := p.Epoch != 0
 		p.Epoch, p.Frame, p.gap = info.Epoch, info.Frame, gap{}
-		e.countGaps(now)
+		e.countGaps()
 		if restarted || returned || info.Frame > 1 && e.bulk.over() {
 			e.bulkQuietly(now)
 		}
@@ -141,7 +141,7 @@ func (e *Engine) repairHeard(now int64, p *Peer, info *syncproto.FrameInfo, retu
 	if d > 0 {
 		p.Frame = info.Frame
 	}
-	e.countGaps(now)
+	e.countGaps()
 }
 
 func (e *Engine) lostFrames(p *Peer, n uint64) {
@@ -150,7 +150,7 @@ func (e *Engine) lostFrames(p *Peer, n uint64) {
 }
 
 // countGaps keeps the number of peers with gaps and when to ask next.
-func (e *Engine) countGaps(int64) {
+func (e *Engine) countGaps() {
 	e.repair.gaps, e.repair.next = 0, never
 	for i := range e.peers.list {
 		if g := &e.peers.list[i].gap; e.peers.list[i].used && g.n > 0 {
@@ -226,7 +226,7 @@ func (e *Engine) again(x *rx, v []byte) {
 		return
 	}
 	x.peer.gap.arrived(m.First, m.Last)
-	e.countGaps(x.now)
+	e.countGaps()
 	if m.Forgotten {
 		e.bulkQuietly(x.now)
 	}
@@ -282,7 +282,7 @@ func (e *Engine) controlsSent(now int64) {
 	if !e.queued() {
 		p.answers = p.answers[min(len(p.answers), 4):]
 	}
-	e.countGaps(now)
+	e.countGaps()
 }
 
 // sweepUnnamed settles, once nothing is missing, what a whole bulk transfer
@@ -304,7 +304,7 @@ func (e *Engine) repairTick(now int64) {
 				q.gap.at = 0
 			}
 		}
-		e.countGaps(now)
+		e.countGaps()
 	}
 	if p.pending && p.gaps == 0 && e.bulk.over() {
 		p.pending, p.sweep, p.sweepGen = false, 1, p.since

@@ -167,13 +167,6 @@ func onSocket(t *testing.T, c net.Conn, f func(fd int) error) {
 	}
 }
 
-func pmtuProbe(t *testing.T, c net.Conn) {
-	t.Helper()
-	onSocket(t, c, func(fd int) error {
-		return unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DO)
-	})
-}
-
 func pathMTU(t *testing.T, c net.Conn) (mtu int) {
 	t.Helper()
 	onSocket(t, c, func(fd int) (err error) {
