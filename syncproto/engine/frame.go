@@ -173,10 +173,7 @@ func (e *Engine) finish(now int64, f *frame) []byte {
 }
 
 func (e *Engine) addLinuxRegion(now int64, f *frame) {
-	e.frameNo++
-	if e.frameNo == 0 {
-		e.frameNo = 1
-	}
+	e.frameNo = frameAfter(e.frameNo)
 	e.repair.sent(e.frameNo)
 	info := syncproto.FrameInfo{
 		Magic: syncproto.LinuxMagic, Layout: syncproto.LinuxLayout, Demotion: uint8(min(e.demotion(now), 255)),

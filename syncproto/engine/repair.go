@@ -109,8 +109,8 @@ func (g *gap) arrived(first, last uint32) {
 			keep(f)
 			continue
 		}
-		keep(syncproto.Frames{Epoch: f.Epoch, First: f.First, Last: first - 1})
-		keep(syncproto.Frames{Epoch: f.Epoch, First: last + 1, Last: f.Last})
+		keep(syncproto.Frames{Epoch: f.Epoch, First: f.First, Last: frameBefore(first)})
+		keep(syncproto.Frames{Epoch: f.Epoch, First: frameAfter(last), Last: f.Last})
 	}
 	g.ranges, g.n = kept.ranges, kept.n
 }
@@ -126,7 +126,7 @@ func (e *Engine) repairHeard(now int64, p *Peer, info *syncproto.FrameInfo, retu
 		}
 		return
 	}
-	d := int32(info.Frame - p.Frame)
+	d := framesFrom(p.Frame, info.Frame)
 	switch {
 	case d < 0:
 		p.gap.arrived(info.Frame, info.Frame)
@@ -136,7 +136,7 @@ func (e *Engine) repairHeard(now int64, p *Peer, info *syncproto.FrameInfo, retu
 		e.bulkQuietly(now)
 	case d > 1:
 		e.lostFrames(p, uint64(d-1))
-		p.gap.missing(now, info.Epoch, p.Frame+1, info.Frame-1)
+		p.gap.missing(now, info.Epoch, frameAfter(p.Frame), frameBefore(info.Frame))
 	}
 	if d > 0 {
 		p.Frame = info.Frame
@@ -193,7 +193,7 @@ func (e *Engine) resend(x *rx, f syncproto.Frames) {
 	if f.Last-f.First >= sentFrames {
 		a.Forgotten = true
 	}
-	for no := f.First; !a.Forgotten && int32(f.Last-no) >= 0; no++ {
+	for no := f.First; !a.Forgotten && int32(f.Last-no) >= 0; no = frameAfter(no) {
 		s := &p.frames[no%sentFrames]
 		if s.no != no || p.total-s.start > sentNames {
 			a.Forgotten = true

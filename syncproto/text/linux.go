@@ -13,7 +13,7 @@ var tlvNames = map[syncproto.TLV]string{
 	syncproto.TLVSeqAdj: "seqadj", syncproto.TLVStatus: "status", syncproto.TLVKilled: "killed",
 	syncproto.TLVCarried: "carried", syncproto.TLVTimeout: "timeout", syncproto.TLVDCCP: "dccp",
 	syncproto.TLVExpect: "expect", syncproto.TLVPair: "pair", syncproto.TLVWantFrames: "want-frames", syncproto.TLVDigest: "digest",
-	syncproto.TLVWantBuckets: "want-buckets",
+	syncproto.TLVWantBuckets: "want-buckets", syncproto.TLVFramesAgain: "frames-again",
 }
 
 // tlvName returns the word for a type, "type N" for one unknown.

@@ -46,6 +46,23 @@ func TestVis(t *testing.T) {
 		if got := string(appendVis(nil, in)); got != want {
 			t.Errorf("%q: %q, want %q", in, got, want)
 		}
+		if got := Vis(in); got != want {
+			t.Errorf("Vis of %q: %q, want %q", in, got, want)
+		}
+	}
+}
+
+// TestTLVNames: every type that is sent has a word.
+func TestTLVNames(t *testing.T) {
+	for typ := syncproto.TLVMark; typ <= syncproto.TLVPair; typ++ {
+		if tlvNames[typ] == "" {
+			t.Errorf("type %d has none", typ)
+		}
+	}
+	for typ := syncproto.TLVWantFrames; typ <= syncproto.TLVFramesAgain; typ++ {
+		if tlvNames[typ] == "" {
+			t.Errorf("type %d has none", typ)
+		}
 	}
 }
 

@@ -2,6 +2,17 @@ package text
 
 import "fmt"
 
+// Vis returns a name that came from a peer as it may be shown on a terminal:
+// encoded as vis(3) does, with white space encoded too.
+func Vis(s string) string {
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] >= 0x7f || s[i] == '\\' {
+			return string(appendVis(nil, s))
+		}
+	}
+	return s
+}
+
 // appendVis appends a name as vis(3) encodes it with white space encoded too.
 func appendVis(b []byte, s string) []byte {
 	for i := range len(s) {

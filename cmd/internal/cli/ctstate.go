@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"github.com/pfsync/pfsync/cmd/internal/control"
+	"github.com/pfsync/pfsync/syncproto/text"
 )
 
 // Status bits that conntrack -L prints, nf_conntrack_common.h.
@@ -41,7 +42,7 @@ func ctText(w io.Writer, s *control.State) error {
 		fmt.Fprintf(w, "zone=%d ", s.Zone)
 	}
 	if s.Helper != "" {
-		fmt.Fprintf(w, "helper=%s ", s.Helper)
+		fmt.Fprintf(w, "helper=%s ", text.Vis(s.Helper))
 	}
 	_, err := io.WriteString(w, "use=1\n")
 	return err

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/pfsync/pfsync/cmd/internal/control"
+	"github.com/pfsync/pfsync/syncproto/text"
 )
 
 // Protocol numbers that print in a way of their own.
@@ -35,7 +36,7 @@ const (
 // -v and -vv as there; -vv ends with a line of ours.
 func pfText(w io.Writer, s *control.State, verbose int) error {
 	v := newPFView(s)
-	fmt.Fprintf(w, "%s %s %s    ", s.IfName, control.ProtoName(s.Proto), v.ends())
+	fmt.Fprintf(w, "%s %s %s    ", text.Vis(s.IfName), control.ProtoName(s.Proto), v.ends())
 	_, err := fmt.Fprintf(w, "   %s\n", levels(s.Proto, v.left.State, v.right.State))
 	if verbose > 0 {
 		err = verboseText(w, s, &v)
@@ -197,25 +198,25 @@ func clock(sec uint32) string { return fmt.Sprintf("%02d:%02d:%02d", sec/3600, s
 
 // oursText is what pf does not know about a state.
 func oursText(s *control.State) string {
-	text := "origin: " + s.Origin
+	t := "origin: " + s.Origin
 	if s.From != "" {
-		text += " " + s.From
+		t += " " + s.From
 	}
 	if s.Carried {
-		text += ", carried"
+		t += ", carried"
 	}
 	if !s.Kernel {
-		text += ", not in kernel"
+		t += ", not in kernel"
 	}
 	if s.NoSync {
-		text += ", no-sync"
+		t += ", no-sync"
 	}
-	text += fmt.Sprintf(", mark %#x, zone %d", s.Mark, s.Zone)
+	t += fmt.Sprintf(", mark %#x, zone %d", s.Mark, s.Zone)
 	if s.Helper != "" {
-		text += ", helper " + s.Helper
+		t += ", helper " + text.Vis(s.Helper)
 	}
 	for _, n := range s.Names {
-		text += fmt.Sprintf(", %s %s/%s", n.Kind, n.ID, n.CreatorID)
+		t += fmt.Sprintf(", %s %s/%s", n.Kind, n.ID, n.CreatorID)
 	}
-	return text
+	return t
 }

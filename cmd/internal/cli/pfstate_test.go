@@ -22,8 +22,8 @@ func TestPFTextAgainstTcpdump(t *testing.T) {
 		for _, p := range c.Packets {
 			eachState(p.Frame(), func(w *syncproto.State) {
 				s := fromWire(w)
-				if !c.Valid() || c.Name == "ifname-odd" || otherInPfctl(&s) {
-					return // tcpdump escapes odd names, and shows what is not allowed in ways of its own
+				if !c.Valid() || otherInPfctl(&s) {
+					return // tcpdump shows what is not allowed in ways of its own
 				}
 				var b bytes.Buffer
 				if err := pfText(&b, &s, 2); err != nil {
@@ -112,4 +112,28 @@ func differ(proto uint8, got, want []string) string {
 		}
 	}
 	return ""
+}
+
+// TestHostileNames: what a peer puts in a name reaches no terminal as it is.
+func TestHostileNames(t *testing.T) {
+	const evil = "\x1b]0;owned\a\r\n\xff"
+	s := control.State{IfName: evil, Helper: evil, Proto: 6}
+	prints := map[string]func(*bytes.Buffer) error{
+		"states":      func(b *bytes.Buffer) error { return pfText(b, &s, 2) },
+		"states --ct": func(b *bytes.Buffer) error { return ctText(b, &s) },
+	}
+	for name, print := range prints {
+		var b bytes.Buffer
+		if err := print(&b); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range b.Bytes() {
+			if c != '\n' && (c < ' ' || c >= 0x7f) {
+				t.Errorf("%s prints byte %#x", name, c)
+			}
+		}
+		if !strings.Contains(b.String(), `\^[]0;owned\^G\^M\^J\M^?`) {
+			t.Errorf("%s: %q", name, b.String())
+		}
+	}
 }
