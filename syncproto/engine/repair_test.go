@@ -149,20 +149,6 @@ func TestFrameGap(t *testing.T) {
 	})
 }
 
-// TestFrameNumberWrap: frame numbers go from the highest to 1, and 0, which is
-// none, counts as lost once.
-func TestFrameNumberWrap(t *testing.T) {
-	r := newDesk(t)
-	r.b.frame = 1<<32 - 3
-	r.b.say()
-	r.b.say() // 1<<32 - 1
-	r.b.frame = 0
-	r.b.say() // 1
-	r.expectReason(ReasonFrameLost, 1)
-	r.b.say()
-	r.expectReason(ReasonFrameLost, 1)
-}
-
 // TestResend: who misses frames is told what they named, as it is now.
 func TestResend(t *testing.T) {
 	sent := func(t *testing.T) (r *desk, no uint32) {
