@@ -1,20 +1,26 @@
 #!/usr/bin/env bash
 # vm-test.sh [PACKAGE]...: run the tests that need a kernel on Debian's stock one.
 #
-# Without arguments all packages that use the test bed.  The tests are built
-# here and run there, each in a directory with its testdata.
+# Without arguments all packages that use the test bed, but those that look at
+# programs which are not in the machine.  The tests are built here and run
+# there, each in a directory with its testdata.  RUN= picks tests by name.
 set -eu
 cd "$(dirname "$0")/.."
 go=${GO:-go}
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-[ $# -gt 0 ] || mapfile -t packages < <(sh scripts/packages.sh kernel)
+[ $# -gt 0 ] || mapfile -t packages < <(sh scripts/packages.sh kernel | grep -v '/scripts/\|/cli/')
 [ $# -eq 0 ] || packages=("$@")
 
-args=()
+CGO_ENABLED=0 "$go" build -trimpath -o "$work/programs/" ./cmd/pfsyncd ./cmd/pfsyncctl
+args=(-f "$work/programs/pfsyncd:/programs/pfsyncd" -f "$work/programs/pfsyncctl:/programs/pfsyncctl")
+# Some tests read what users are given.
+for f in man/*.[1-9] README.md scripts/nft/*; do
+	args+=(-f "$f:/t/$f")
+done
 {
-	echo 'export PFSYNC_REQUIRE_NETNS=1 failed=0'
+	echo 'export PFSYNC_REQUIRE_NETNS=1 PFSYNC_TEST_PROGRAMS=/programs failed=0'
 	for package in "${packages[@]}"; do
 		name=$("$go" list -f '{{.ImportPath}}' "$package")
 		name=${name#*/*/*/}
@@ -24,10 +30,10 @@ args=()
 		while read -r f; do
 			args+=(-f "$dir/$f:/t/$name/$f")
 		done < <(cd "$dir" && find testdata -type f -not -path '*/fuzz/*' 2>/dev/null)
-		echo "cd '/t/$name' && echo '== $name' && ./test -test.timeout 300s || failed=1"
+		echo "cd '/t/$name' && echo '== $name' && ./test -test.timeout 1200s -test.run '${RUN:-}' || failed=1"
 	done
 	# shellcheck disable=SC2016 # expanded over there
 	echo 'exit $failed'
 } >"$work/script"
 
-bash scripts/vm.sh "${args[@]}" "$work/script"
+bash scripts/vm.sh -t 2400 "${args[@]}" "$work/script"

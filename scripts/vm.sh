@@ -32,10 +32,12 @@ modules='nf_tables nft_ct nft_chain_nat nft_nat nft_masq nft_queue nft_log nft_o
 	nfnetlink_cttimeout xt_NFQUEUE xt_conntrack xt_CT xt_nat xt_MASQUERADE
 	xt_tcpudp xt_mark iptable_filter iptable_nat iptable_mangle iptable_raw
 	ip6table_filter ip6table_mangle ip6table_raw nf_conntrack_ftp nf_nat_ftp
+	nf_conntrack_pptp nf_nat_pptp nf_conntrack_sip nf_nat_sip dccp_ipv4 dccp_ipv6
 	veth tun dummy bridge 8021q vrf sctp ip_gre sch_netem af_packet
 	netlink_diag inet_diag tcp_diag udp_diag'
 # Those that run other programs are here too: busybox's would run its own applets.
-tools='env nsenter timeout bash bridge ip nft xtables-nft-multi conntrack tcpdump sysctl ping ss'
+tools='env nsenter timeout bash bridge ip nft xtables-nft-multi conntrack tcpdump sysctl ping ss
+	unshare setpriv'
 
 # kernel unpacks the newest stock kernel once.
 kernel() {
@@ -73,10 +75,11 @@ add_modules() {
 	/sbin/depmod -b "$1" "$(version)"
 }
 
-# base makes the initramfs without the script once.
+# base makes the initramfs without the script once for each edition of this file.
 base() {
-	image=$cache/base-$(version).cpio.gz
+	image=$cache/base-$(version)-$(cksum <scripts/vm.sh | cut -d' ' -f1).cpio.gz
 	[ ! -s "$image" ] || return 0
+	rm -f "$cache"/base-*.cpio.gz
 	local root tool x
 	root=$(mktemp -d)
 	mkdir -p "$root"/{bin,sbin,usr/bin,usr/sbin,lib,lib64,proc,sys,dev,tmp,etc,root}

@@ -113,8 +113,11 @@ func TestWatchLink(t *testing.T) {
 		{"second address", "ip addr add 10.0.3.9/24 dev eth2", a, func(l syncdev.Link) bool { return l.Addr4.String() == "10.0.3.2" }},
 		{"primary deleted", "ip addr del 10.0.3.2/24 dev eth2", a, func(l syncdev.Link) bool { return !l.Addr4.IsValid() }},
 		{"other address", "ip addr add 10.0.3.77/24 dev eth2", a, func(l syncdev.Link) bool { return l.Addr4.String() == "10.0.3.77" }},
+		// Older kernels rename only what is down.
+		{"down again", "ip link set eth2 down", a, func(l syncdev.Link) bool { return !l.Admin && l.Present }},
 		{"renamed", "ip link set eth2 name other", a, func(l syncdev.Link) bool { return l == syncdev.Link{} }},
-		{"renamed back", "ip link set other name eth2", a, func(l syncdev.Link) bool { return l.Present && l.Up }},
+		{"renamed back", "ip link set other name eth2", a, func(l syncdev.Link) bool { return l.Present && !l.Up }},
+		{"up again", "ip link set eth2 up", a, func(l syncdev.Link) bool { return l.Up }},
 	} {
 		step.ns.Run(t, strings.Fields(step.cmd)...)
 		w.until(step.name, func(s syncdev.Status) bool { return step.want(s.Links[0]) })

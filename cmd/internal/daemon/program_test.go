@@ -20,13 +20,9 @@ import (
 // The programs, built once for all tests that need them.
 var (
 	binDir   string // made by TestMain
-	programs = sync.OnceValue(func() error {
-		cmd := exec.Command("go", "build", "-o", binDir+"/", "github.com/pfsync/pfsync/cmd/pfsyncd", "github.com/pfsync/pfsync/cmd/pfsyncctl")
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("go build: %w: %s", err, out)
-		}
-		return nil
+	programs = sync.OnceValue(func() (err error) {
+		binDir, err = nstest.Programs(binDir)
+		return err
 	})
 )
 

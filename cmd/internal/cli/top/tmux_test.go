@@ -3,7 +3,6 @@ package top_test
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -74,11 +73,9 @@ func open(t *testing.T, ns *nstest.NS, bin, run string, width, height int) *term
 func TestTmux(t *testing.T) {
 	top := nstest.NewTopology(t, nstest.Options{})
 	top.Bed.Need("tmux", "conntrack")
-	bin := t.TempDir()
-	build := exec.Command("go", "build", "-o", bin+"/", "github.com/pfsync/pfsync/cmd/pfsyncd", "github.com/pfsync/pfsync/cmd/pfsyncctl")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v: %s", err, out)
+	bin, err := nstest.Programs(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
 	}
 	run := make([]string, len(top.FW))
 	for i, fw := range top.FW {
