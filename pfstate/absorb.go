@@ -49,6 +49,7 @@ func (t *Table) Absorb(s *State, f *Flow) Change {
 	return c | t.absorbExtra(s, f)
 }
 
+// absorbTCP takes over the halves, and the options that both ends agreed on.
 func (s *State) absorbTCP(f *Flow) Change {
 	src, dst := TCPToPeers(f.ProtoState, f.TCPFlags)
 	opening := f.ProtoState == TCPSynSent || f.ProtoState == TCPSynRecv || f.ProtoState == TCPSynSent2
@@ -56,6 +57,7 @@ func (s *State) absorbTCP(f *Flow) Change {
 		return ChangeBack
 	}
 	var c Change
+	_, odd := s.OddTCP()
 	if src > s.Src.State {
 		s.Src.State = src
 		c = ChangePeers
@@ -73,7 +75,25 @@ func (s *State) absorbTCP(f *Flow) Change {
 			p.WScale = 0x80 | f.WScale[i]&0x0f
 		}
 	}
+	if _, is := s.OddTCP(); is != odd {
+		c |= ChangeMeta
+	}
 	return c
+}
+
+// OddTCP returns the flags of both directions that another kernel has to be
+// told, and whether it has to: it takes selective acknowledgements for allowed,
+// which nearly every connection agrees on. Nothing is odd before both ends have
+// shown their options, nor where the kernel has told none: of an established
+// connection it always has some.
+func (s *State) OddTCP() (flags [2]uint8, odd bool) {
+	if s.Proto != ProtoTCP || s.Dst.State == PFClosed || s.TCPFlags == [2]uint8{} {
+		return flags, false
+	}
+	for i := range flags {
+		flags[i] = s.TCPFlags[i] &^ TCPFlagLiberal
+	}
+	return flags, flags[0]&flags[1]&TCPFlagSackPerm == 0
 }
 
 // absorbExtra takes over what few entries have.
@@ -146,8 +166,13 @@ func (s *State) wantTCPFlags() (flags [2]uint8) {
 			flags[i] |= TCPFlagSackPerm // unknown: allowed does no harm
 		}
 	}
-	if _, closer := TCPFromPeers(s.Src.State, s.Dst.State); closer >= 0 {
+	switch state, closer := TCPFromPeers(s.Src.State, s.Dst.State); {
+	case closer >= 0:
 		flags[closer] |= TCPFlagCloseInit
+	case (state == TCPTimeWait || state == TCPClose) && (flags[0]|flags[1])&TCPFlagCloseInit == 0:
+		// Without it a new connection of the same ports would be none to the
+		// kernel, which does not look in which direction it is.
+		flags[0] |= TCPFlagCloseInit
 	}
 	return flags
 }

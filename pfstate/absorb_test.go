@@ -65,6 +65,14 @@ func TestAbsorbRoundTrip(t *testing.T) {
 			f.Has |= HasProto
 			f.ProtoState, f.TCPFlags = TCPLastAck, [2]uint8{both, both | TCPFlagCloseInit}
 		}},
+		{name: "tcp over", proto: ProtoTCP, flow: func(f *Flow) {
+			f.Has |= HasProto
+			f.ProtoState, f.TCPFlags = TCPTimeWait, [2]uint8{both, both | TCPFlagCloseInit}
+		}},
+		{name: "tcp reset", proto: ProtoTCP, flow: func(f *Flow) {
+			f.Has |= HasProto
+			f.ProtoState, f.TCPFlags = TCPClose, [2]uint8{both, both}
+		}, want: func(f *Flow) { f.TCPFlags[0] |= TCPFlagCloseInit }}, // so that the ports can be used again
 		{name: "udp", proto: ProtoUDP},
 		{name: "udplite", proto: ProtoUDPLite},
 		{name: "icmp", proto: ProtoICMP},
@@ -162,12 +170,16 @@ func TestAbsorbChange(t *testing.T) {
 	}{
 		{"tcp moves on", ProtoTCP, tcp(TCPSynSent), tcp(TCPSynRecv), ChangePeers, 2, 2},
 		{"tcp stays", ProtoTCP, tcp(TCPEstablished), tcp(TCPEstablished), 0, 4, 4},
-		{"tcp destination closes", ProtoTCP, tcp(TCPEstablished), tcp(TCPFinWait, 0, TCPFlagCloseInit), ChangePeers, 4, 7},
+		{"tcp destination closes", ProtoTCP, tcp(TCPEstablished), tcp(TCPFinWait, TCPFlagSackPerm, TCPFlagSackPerm|TCPFlagCloseInit), ChangePeers, 4, 7},
 		{"tcp lags behind", ProtoTCP, tcp(TCPFinWait, TCPFlagCloseInit, 0), tcp(TCPEstablished), 0, 7, 4},
 		{"tcp begins again", ProtoTCP, tcp(TCPEstablished), tcp(TCPSynSent), ChangeBack, 4, 4},
 		{"tcp begins again after its end", ProtoTCP, tcp(TCPTimeWait), tcp(TCPSynSent), ChangeBack, 9, 9},
 		{"tcp begins again answered", ProtoTCP, tcp(TCPEstablished), tcp(TCPSynRecv), ChangeBack, 4, 4},
 		{"tcp opened from both ends", ProtoTCP, tcp(TCPSynSent), tcp(TCPSynSent2), ChangePeers, 2, 1},
+		{"tcp without sack", ProtoTCP, tcp(TCPSynSent, TCPFlagSackPerm), tcp(TCPSynRecv, TCPFlagSackPerm, TCPFlagWScale), ChangePeers | ChangeMeta, 2, 2},
+		{"tcp without sack still", ProtoTCP, tcp(TCPSynRecv, TCPFlagSackPerm, TCPFlagWScale), tcp(TCPEstablished, TCPFlagSackPerm, TCPFlagWScale), ChangePeers, 4, 4},
+		{"tcp flags alone", ProtoTCP, tcp(TCPEstablished, TCPFlagSackPerm, TCPFlagSackPerm), tcp(TCPEstablished, TCPFlagWScale, TCPFlagSackPerm), ChangeMeta, 4, 4},
+		{"tcp flags of no news", ProtoTCP, tcp(TCPEstablished, TCPFlagSackPerm, TCPFlagSackPerm), tcp(TCPEstablished, TCPFlagSackPerm|TCPFlagLiberal, TCPFlagSackPerm|0x20), 0, 4, 4},
 		{"tcp without protoinfo", ProtoTCP, tcp(TCPEstablished), nil, 0, 4, 4},
 		{"udp answered", ProtoUDP, func(f *Flow) { f.Status = StatusConfirmed }, func(f *Flow) { f.Status = StatusConfirmed | StatusSeenReply }, ChangePeers, 2, 1},
 		{"udp assured", ProtoUDP, func(f *Flow) { f.Status &^= StatusAssured }, nil, ChangePeers, 2, 2},

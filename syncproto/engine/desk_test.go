@@ -136,8 +136,9 @@ func tcp(n byte, state uint8) pfstate.Flow {
 		ProtoState: state,
 	}
 	f.Reply = f.Orig.Inverse(f.Proto)
+	f.TCPFlags = [2]uint8{pfstate.TCPFlagSackPerm, pfstate.TCPFlagSackPerm}
 	if state >= pfstate.TCPFinWait && state <= pfstate.TCPTimeWait {
-		f.TCPFlags[0] = pfstate.TCPFlagCloseInit // the sender of the first packet closes first
+		f.TCPFlags[0] |= pfstate.TCPFlagCloseInit // the sender of the first packet closes first
 	}
 	src, dst := pfstate.TCPToPeers(state, f.TCPFlags)
 	f.Status = pfstate.StatusFromPeers(f.Proto, src, dst)

@@ -139,11 +139,16 @@ func (e *Engine) extrasBound(s *pfstate.State) int {
 }
 
 // extras appends the TLVs that a record of s needs beside it: what a Linux
-// peer cannot tell from the record of a side. full is false for an UPD_C.
+// peer cannot tell from the record of a side. full is false for an UPD_C, which
+// has what changes with the halves only. What is not listed here or in
+// extrasRare does not travel; readTLV is the inverse.
 func (e *Engine) extras(b []byte, s *pfstate.State, side pfstate.Side, full bool) []byte {
 	const told = pfstate.StatusSeenReply | pfstate.StatusAssured | pfstate.StatusFixedTimeout
 	if s.Status&told != pfstate.StatusFromPeers(s.Proto, s.Src.State, s.Dst.State)&told {
 		b = syncproto.AppendStatus(b, s.Status)
+	}
+	if flags, odd := s.OddTCP(); odd {
+		b = syncproto.AppendTCP(b, &syncproto.TCP{State: s.ProtoState, Flags: flags})
 	}
 	if !full {
 		return b

@@ -26,8 +26,7 @@ type record struct {
 	mark     uint32
 	status   uint32 // with statusOf
 	statusOf bool
-	tcpFlags [2]uint8 // with tcpOf
-	tcpOf    bool
+	tcpFlags [2]uint8 // 0: nothing odd
 	ext      pfstate.Extra
 	extOf    bool
 	state    uint8           // SCTP, DCCP
@@ -206,7 +205,7 @@ func (m *record) readTLV(t syncproto.TLV, v []byte) {
 	case syncproto.TLVTCP:
 		var p syncproto.TCP
 		if syncproto.ParseTCP(v, &p) == nil {
-			m.tcpFlags, m.tcpOf = p.Flags, true
+			m.tcpFlags = [2]uint8{p.Flags[0] &^ pfstate.TCPFlagLiberal, p.Flags[1] &^ pfstate.TCPFlagLiberal}
 		}
 	case syncproto.TLVICMPCode:
 		var code uint8
@@ -370,8 +369,8 @@ func (e *Engine) take(now int64, r pfstate.Ref, m *record, src, dst bool) {
 	} else if m.state != 0 {
 		s.ProtoState = m.state
 	}
-	if m.tcpOf {
-		s.TCPFlags = m.tcpFlags
+	if m.linux { // what it does not tell is as with nearly all connections
+		s.TCPFlags = [2]uint8{m.tcpFlags[0] | s.TCPFlags[0]&pfstate.TCPFlagLiberal, m.tcpFlags[1] | s.TCPFlags[1]&pfstate.TCPFlagLiberal}
 	}
 	s.Timeout = pfstate.TimeoutIndex(s.Proto, s.Src.State, s.Dst.State)
 	e.takeExtra(s, m)

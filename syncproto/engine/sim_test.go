@@ -155,6 +155,7 @@ func (k *simKernel) packet(now int64, c *simConn, reply bool, tcp uint8, first b
 			if reply {
 				d = 1
 			}
+			e.f.TCPFlags = [2]uint8{pfstate.TCPFlagSackPerm, pfstate.TCPFlagSackPerm}
 			e.f.TCPFlags[d] |= pfstate.TCPFlagCloseInit
 		}
 	} else {
