@@ -162,6 +162,8 @@ func (e *Engine) finish(now int64, f *frame) []byte {
 	f.w.SetLimit(f.limit)
 	if e.cfg.Format == syncproto.Format6 {
 		e.addLinuxRegion(now, f)
+	} else {
+		e.out(syncproto.ActEOF)
 	}
 	data := f.w.End()
 	e.count(CountOPackets)
@@ -188,9 +190,13 @@ func (e *Engine) addLinuxRegion(now int64, f *frame) {
 	if e.serve.active {
 		info.Flags |= syncproto.InfoSending
 	}
-	f.w.AddFrameInfo(f.stride, &info)
+	if f.w.AddFrameInfo(f.stride, &info) {
+		e.Stats.LinuxOut++
+	}
 	for _, x := range f.extras {
-		f.w.AddExtra(&syncproto.Extra{ID: x.id.ID, CreatorID: x.id.CreatorID, TLVs: f.tlvs[x.from:x.to]})
+		if f.w.AddExtra(&syncproto.Extra{ID: x.id.ID, CreatorID: x.id.CreatorID, TLVs: f.tlvs[x.from:x.to]}) {
+			e.Stats.LinuxOut++
+		}
 	}
 }
 

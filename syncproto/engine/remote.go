@@ -62,6 +62,7 @@ func (e *Engine) Remote(now int64, from netip.Addr, frame []byte) {
 	e.controls(&x)
 	_ = rd.Reset(frame) // it was good a moment ago
 	for reg, ok := rd.Next(); ok; reg, ok = rd.Next() {
+		e.countIn(&reg)
 		if !reg.Skip {
 			e.region(&x, &reg)
 		}
@@ -109,11 +110,23 @@ func (e *Engine) clashed(now int64, from netip.Addr) {
 	e.peers.clash, e.peers.at = from, now
 }
 
+// countIn counts the messages of a region by its action, as FreeBSD's input
+// histogram does: also those that are stepped over, and an EOF, which has none,
+// as often as it says.
+func (e *Engine) countIn(reg *syncproto.Region) {
+	n := reg.Whole()
+	switch {
+	case reg.Action == syncproto.ActLinux:
+		e.Stats.LinuxIn += uint64(n)
+	case reg.Action == syncproto.ActEOF:
+		e.Stats.In[reg.Action] += uint64(reg.Count)
+	case int(reg.Action) < len(e.Stats.In):
+		e.Stats.In[reg.Action] += uint64(n)
+	}
+}
+
 // region hands the messages of a region to their handler.
 func (e *Engine) region(x *rx, reg *syncproto.Region) {
-	if int(reg.Action) < len(e.Stats.In) {
-		e.Stats.In[reg.Action] += uint64(reg.Whole())
-	}
 	n := reg.Whole()
 	switch reg.Action {
 	case syncproto.ActClr:

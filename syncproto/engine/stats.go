@@ -113,6 +113,7 @@ type Stats struct {
 
 	FramesOut, BytesOut uint64 // of our frames, without IP header
 	FramesIn, BytesIn   uint64
+	LinuxIn, LinuxOut   uint64 // messages of the Linux region, whose action is beyond In and Out
 	OpsCreate, OpsUpdate,
 	OpsDelete, OpsGet uint64
 

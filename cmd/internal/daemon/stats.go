@@ -32,7 +32,7 @@ func (d *Daemon) Stats(ctx context.Context) (control.Stats, error) {
 	own["framesin"], own["bytesin"] = st.FramesIn, st.BytesIn
 	own["framesout"], own["bytesout"] = st.FramesOut, st.BytesOut
 	own["kerncreate"], own["kernupdate"], own["kerndelete"], own["kernget"] = st.OpsCreate, st.OpsUpdate, st.OpsDelete, st.OpsGet
-	return control.Stats{Counters: counters(&st.Count), In: actions(&st.In), Out: actions(&st.Out), Reasons: own}, nil
+	return control.Stats{Counters: counters(&st.Count), In: actions(&st.In, st.LinuxIn), Out: actions(&st.Out, st.LinuxOut), Reasons: own}, nil
 }
 
 // addOwn adds what the loop counts: the cost of dumps, frames made smaller, packets held.
@@ -61,12 +61,13 @@ var shownActions = []syncproto.Action{
 	syncproto.ActBus, syncproto.ActEOF, syncproto.ActIns, syncproto.ActUpd, syncproto.ActTDB,
 }
 
-func actions(n *[syncproto.Actions]uint64) []control.Count {
+// actions names the counts per action; linux are the messages of our own.
+func actions(n *[syncproto.Actions]uint64, linux uint64) []control.Count {
 	var cs []control.Count
 	for _, a := range shownActions {
 		cs = append(cs, control.Count{Name: a.String(), Count: n[a]})
 	}
-	return cs
+	return append(cs, control.Count{Name: syncproto.ActLinux.String(), Count: linux})
 }
 
 func counters(n *[engine.Counters]uint64) control.Counters {
