@@ -171,6 +171,11 @@ func TestErrors(t *testing.T) {
 		{"empty", nil, io.EOF, 0},
 		{"header cut", write(t, 101)[:20], io.ErrUnexpectedEOF, 0},
 		{"link type", write(t, 105, v4), capture.ErrLinkType, 0},
+		{"empty, so no capture", nil, capture.ErrFormat, 0},
+		{"a program", []byte("\x7fELF and whatever follows in such a file"), capture.ErrFormat, 0},
+		{"pcapng cut", []byte{0x0a, 0x0d, 0x0d, 0x0a, 0, 0}, capture.ErrFormat, 0},
+		{"gzip", []byte{0x1f, 0x8b, 8, 0, 0, 0}, capture.ErrPacked, 0},
+		{"gzip, cut", []byte{0x1f, 0x8b}, capture.ErrPacked, 0},
 		{"packet cut", write(t, 101, v4, v4)[:len(write(t, 101, v4, v4))-1], io.ErrUnexpectedEOF, 1},
 	}
 	for _, tt := range tests {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/gopacket/gopacket"
@@ -16,8 +17,12 @@ import (
 	"github.com/pfsync/pfsync/syncproto/text"
 )
 
-// ErrLinkType is returned for a file whose link layer is unknown.
-var ErrLinkType = errors.New("capture: unknown link type")
+// Errors of a file, besides those of reading it and of pcapgo.
+var (
+	ErrLinkType = errors.New("capture: unknown link type")                  // of the whole file
+	ErrFormat   = errors.New("capture: neither a pcap nor a pcapng file")   // or one cut inside its header
+	ErrPacked   = errors.New("capture: a compressed file, unpack it first") // gzip, xz, zstd
+)
 
 // Packet is one pfsync packet of a file.
 type Packet struct {
@@ -37,20 +42,26 @@ type Reader struct {
 // ngMagic opens a pcapng file.
 var ngMagic = []byte{0x0a, 0x0d, 0x0d, 0x0a}
 
-// NewReader reads the file header. The errors are those of pcapgo, and
-// ErrLinkType.
+// packed are the first bytes of gzip, xz and zstd.
+var packed = [][]byte{{0x1f, 0x8b}, {0xfd, '7', 'z', 'X'}, {0x28, 0xb5, 0x2f, 0xfd}}
+
+// NewReader reads the file header. An error of r is returned as it is.
 func NewReader(r io.Reader) (*Reader, error) {
 	buffered := bufio.NewReader(r)
 	magic, err := buffered.Peek(4)
-	if err != nil {
+	switch {
+	case slices.ContainsFunc(packed, func(m []byte) bool { return bytes.HasPrefix(magic, m) }):
+		return nil, ErrPacked
+	case err == io.EOF:
+		return nil, fmt.Errorf("%w: %w", ErrFormat, err)
+	case err != nil:
 		return nil, fmt.Errorf("capture: file header: %w", err)
-	}
-	if bytes.Equal(magic, ngMagic) {
+	case bytes.Equal(magic, ngMagic):
 		return newNgReader(buffered)
 	}
 	p, err := pcapgo.NewReader(buffered)
 	if err != nil {
-		return nil, fmt.Errorf("capture: file header: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrFormat, err)
 	}
 	if !supported(p.LinkType()) {
 		return nil, fmt.Errorf("%w %d", ErrLinkType, p.LinkType())
@@ -66,7 +77,7 @@ func newNgReader(r io.Reader) (*Reader, error) {
 	options.WantMixedLinkType = true
 	p, err := pcapgo.NewNgReader(r, options)
 	if err != nil {
-		return nil, fmt.Errorf("capture: file header: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrFormat, err)
 	}
 	return &Reader{p, func(ci gopacket.CaptureInfo) layers.LinkType {
 		in, err := p.Interface(ci.InterfaceIndex)

@@ -1,10 +1,8 @@
 package cli
 
 import (
-	"fmt"
 	"io"
 	"net/netip"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -51,19 +49,7 @@ func (a *app) decodeFile(o *decodeOptions, path string) error {
 	if o.count < 0 {
 		return usage("--count %d: less than 0", o.count)
 	}
-	in := a.in
-	if path != "-" {
-		f, err := os.Open(path)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		in = f
-	}
-	if err := a.decode(o, in); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	return nil
+	return a.readCapture(path, func(in io.Reader) error { return a.decode(o, in) })
 }
 
 // decode prints what can be read; a file that is cut ends in an error.

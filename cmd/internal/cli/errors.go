@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"os/user"
 
 	"github.com/spf13/cobra"
@@ -93,7 +95,35 @@ func (a *app) gone(err error) error {
 	if !errors.Is(err, control.ErrNotRunning) {
 		return a.denied(err)
 	}
+	for _, name := range a.alive() {
+		if name != a.name {
+			return fail(codeNone, "no such interface; there is %s", name)
+		}
+	}
 	return fail(codeNone, "no such interface; 'pfsyncctl %s create' makes it", a.name)
+}
+
+// unanswered adds why a daemon that is there may not answer, and what to do.
+func (a *app) unanswered(err error) error {
+	if !errors.Is(err, control.ErrTimeout) {
+		return err
+	}
+	pid := control.HolderOf(a.dirs().PID(a.name))
+	if pid == 0 {
+		return err
+	}
+	if stat, rerr := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)); rerr == nil && stoppedState(stat) {
+		return fmt.Errorf("%w: it is stopped; 'kill -CONT %d' lets it go on", err, pid)
+	}
+	return fmt.Errorf("%w; see its log, and end pid %d if it stays so: no traffic stops by that", err, pid)
+}
+
+// stoppedState reads the state of a process in its /proc/PID/stat, proc(5): the
+// letter behind the name, which may have anything in it but ends with the last
+// parenthesis.
+func stoppedState(stat []byte) bool {
+	i := bytes.LastIndexByte(stat, ')')
+	return i >= 0 && len(stat) > i+2 && (stat[i+2] == 'T' || stat[i+2] == 't')
 }
 
 // denied adds who may.

@@ -7,7 +7,10 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strconv"
+	"strings"
 	"syscall"
+	"unicode"
 
 	"github.com/pfsync/pfsync/cmd/internal/control"
 )
@@ -52,18 +55,39 @@ func (a *app) finish(err error) int {
 	if err == nil || errors.Is(err, syscall.EPIPE) && a.out.err != nil {
 		return codeOK
 	}
-	e := explain(err)
+	e := explain(a.unanswered(err))
 	if text := e.Error(); text != "" {
 		if a.name != "" {
 			text = a.name + ": " + text
 		}
-		fmt.Fprintln(a.err, "pfsyncctl: "+text)
+		a.say("%s", text)
 	}
 	return e.code
 }
 
-// say prints words, as opposed to data.
-func (a *app) say(format string, args ...any) { fmt.Fprintf(a.err, "pfsyncctl: "+format+"\n", args...) }
+// say prints words, as opposed to data, on one line.
+func (a *app) say(format string, args ...any) {
+	fmt.Fprintln(a.err, "pfsyncctl: "+printable(fmt.Sprintf(format, args...)))
+}
+
+// printable makes one line of a text, and shows as Go would write it whatever
+// could move the cursor or the reader: arguments and answers come back in errors.
+func printable(s string) string {
+	if !strings.ContainsFunc(s, unprintable) {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if unprintable(r) {
+			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+			continue
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+func unprintable(r rune) bool { return !unicode.IsPrint(r) }
 
 func (a *app) dirs() control.Dirs { return control.FindDirs(a.runDir, a.stateDir, a.getenv) }
 

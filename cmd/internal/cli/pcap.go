@@ -2,14 +2,54 @@ package cli
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"strings"
 
 	"github.com/pfsync/pfsync/cmd/internal/control"
 	"github.com/pfsync/pfsync/syncproto"
 	"github.com/pfsync/pfsync/syncproto/capture"
 )
+
+// readCapture calls f with the file of a capture, the standard input for "-".
+func (a *app) readCapture(path string, f func(io.Reader) error) error {
+	in := a.in
+	if path != "-" {
+		file, err := os.Open(path)
+		if err != nil {
+			return captureError(path, err)
+		}
+		defer file.Close()
+		in = file
+	}
+	err := f(in)
+	if err == nil || a.out.err != nil { // else it is the output that failed
+		return err
+	}
+	return captureError(path, err)
+}
+
+// captureError says in the user's words what is wrong with a file that was to
+// be a capture.
+func captureError(path string, err error) error {
+	var file *fs.PathError
+	switch {
+	case errors.As(err, &file):
+		return fmt.Errorf("%s: %w", path, file.Err)
+	case errors.Is(err, capture.ErrPacked):
+		return fmt.Errorf("%s: compressed; 'zcat %s | pfsyncctl decode -' or the like", path, path)
+	case errors.Is(err, capture.ErrFormat):
+		return fmt.Errorf("%s: not a capture, neither pcap nor pcapng", path)
+	case errors.Is(err, capture.ErrLinkType):
+		return fmt.Errorf("%s: %s; there is no pfsync in it that could be found", path, strings.TrimPrefix(err.Error(), "capture: "))
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return fmt.Errorf("%s: ends in the middle of a packet", path)
+	}
+	return fmt.Errorf("%s: %w", path, err)
+}
 
 // pcapPrinter writes frames to a capture file, whole packets of link type 101
 // (raw IP), every one at once: who watches the file sees them.

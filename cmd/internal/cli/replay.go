@@ -3,10 +3,8 @@ package cli
 import (
 	"cmp"
 	"encoding/hex"
-	"fmt"
 	"io"
 	"net/netip"
-	"os"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -33,25 +31,15 @@ func (a *app) replayCommand() *cobra.Command {
 }
 
 func (a *app) replayFile(path string) error {
-	in := a.in
-	if path != "-" {
-		f, err := os.Open(path)
-		if err != nil {
-			return err
+	return a.readCapture(path, func(in io.Reader) error {
+		states, err := replay(in)
+		for i := range states { // what was read of a file that is cut counts
+			if perr := a.printReplayed(&states[i]); perr != nil {
+				return perr
+			}
 		}
-		defer f.Close()
-		in = f
-	}
-	states, err := replay(in)
-	for i := range states { // what was read of a file that is cut counts
-		if perr := a.printReplayed(&states[i]); perr != nil {
-			return perr
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	return nil
+		return err
+	})
 }
 
 // replay feeds all frames to an engine, at the times of their capture, and

@@ -114,8 +114,19 @@ func wordHint(args []string, err error) error {
 	case isVerb(w):
 		return usage("%s: a verb stands alone behind the interface", w)
 	}
-	if n := control.Nearest(w, verbNames()); n != "" && w == args[0] && !strings.Contains(err.Error(), "did you mean") {
+	if w != args[0] {
+		return err
+	}
+	if n := control.Nearest(w, slices.Concat(verbNames(), wordNames())); isVerb(n) {
 		return usage("%s: unknown word; did you mean %s?", w, n)
 	}
 	return err
+}
+
+func wordNames() []string {
+	var names []string
+	for _, w := range control.Words() {
+		names = append(names, w.Name)
+	}
+	return names
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/pfsync/pfsync/cmd/internal/control"
@@ -26,6 +27,18 @@ func (a *app) printStatus(st control.Status) error {
 	}
 	_, err := a.out.Write(statusText(st))
 	return err
+}
+
+// alive are the names of the interfaces of this network namespace whose daemon
+// answers, as far as it can be told.
+func (a *app) alive() []string {
+	names, _ := a.dirs().Names() // without a run directory there are none
+	return slices.DeleteFunc(names, func(name string) bool {
+		c := control.NewClient(a.dirs().Socket(name))
+		defer c.Close()
+		_, err := c.Status(a.ctx)
+		return err != nil
+	})
 }
 
 // statusAll prints all interfaces of this network namespace, or their names.

@@ -88,6 +88,9 @@ func (a *app) waited(st control.Status) (bool, error) {
 
 func (a *app) waitEnded(ctx context.Context, last string) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		if last == "" {
+			last = "the daemon does not answer"
+		}
 		return fail(codeTimeout, "not in sync in time: %s", last)
 	}
 	return errStopped

@@ -12,17 +12,13 @@ import (
 	"net/http"
 	"strconv"
 	"syscall"
-	"time"
 )
-
-// answerTimeout is how long a client waits for the head of an answer. A
-// change that waits for the kernel takes milliseconds.
-const answerTimeout = 30 * time.Second
 
 // Client asks one daemon. It may be used from several goroutines.
 type Client struct {
-	path string
-	http http.Client
+	path  string
+	http  http.Client
+	waits waits
 }
 
 // NewClient returns a client for the socket at path. It connects with the
@@ -32,9 +28,9 @@ func NewClient(path string) *Client {
 		var d net.Dialer
 		return d.DialContext(ctx, "unix", path)
 	}
-	return &Client{path: path, http: http.Client{Transport: &http.Transport{
+	return &Client{path: path, waits: defaultWaits, http: http.Client{Transport: &http.Transport{
 		DialContext:           dial,
-		ResponseHeaderTimeout: answerTimeout,
+		ResponseHeaderTimeout: defaultWaits.change,
 		DisableCompression:    true,
 	}}}
 }
@@ -149,7 +145,7 @@ func (c *Client) Monitor(ctx context.Context, f func(*Record) error) error {
 	switch {
 	case ctx.Err() != nil:
 		return nil
-	case err == nil:
+	case err == nil, errors.Is(err, ErrStopping):
 		return ErrEnded
 	}
 	return err
@@ -159,6 +155,11 @@ var errEmpty = errors.New("daemon sent an empty answer")
 
 // ask makes one request and reads its one answer.
 func (c *Client) ask(ctx context.Context, method, path string, body any) (*answer, error) {
+	if method == http.MethodGet {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, c.waits.look)
+		defer cancel()
+	}
 	resp, err := c.send(ctx, method, path, body)
 	if err != nil {
 		return nil, err
@@ -187,6 +188,23 @@ func otherVersion(v int) error {
 
 // follow makes one request and calls next for every line of its stream.
 func (c *Client) follow(ctx context.Context, path string, next func(*json.Decoder) error) error {
+	watched, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	s := newSilence()
+	go s.watch(watched, c, cancel)
+	err := c.lines(watched, path, func(d *json.Decoder) error {
+		err := next(d)
+		s.heard()
+		return err
+	})
+	if ctx.Err() == nil && errors.Is(context.Cause(watched), ErrTimeout) {
+		return ErrTimeout
+	}
+	return err
+}
+
+// lines is follow without a limit to its patience.
+func (c *Client) lines(ctx context.Context, path string, next func(*json.Decoder) error) error {
 	resp, err := c.send(ctx, http.MethodGet, path, nil)
 	if err != nil {
 		return err

@@ -1,12 +1,28 @@
 package control
 
+import "strings"
+
 // Nearest returns the name that s was most likely meant to be, "" if none is
-// near: at most a third of its letters wrong.
+// near: the shortest that begins with it, else one with at most a third of the
+// letters wrong.
 func Nearest(s string, names []string) string {
-	best, least := "", len(s)/3+1
+	if n := beginning(s, names); n != "" {
+		return n
+	}
+	best, least := "", max(1, len(s)/3)
 	for _, n := range names {
 		if d := distance(s, n); d <= least && (best == "" || d < least) {
 			best, least = n, d
+		}
+	}
+	return best
+}
+
+func beginning(s string, names []string) string {
+	best := ""
+	for _, n := range names {
+		if len(s) > 1 && strings.HasPrefix(n, s) && (best == "" || len(n) < len(best)) {
+			best = n
 		}
 	}
 	return best

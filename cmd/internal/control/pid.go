@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 )
@@ -36,12 +37,31 @@ func LockPID(path string) (*PIDFile, error) {
 }
 
 func holder(f *os.File) string {
-	b := make([]byte, 16)
-	n, _ := f.ReadAt(b, 0) // what cannot be read is not named
-	if pid := strings.TrimSpace(string(b[:n])); pid != "" {
-		return " (pid " + pid + ")"
+	if pid := readPID(f); pid != 0 {
+		return fmt.Sprintf(" (pid %d)", pid)
 	}
 	return ""
+}
+
+// HolderOf returns the process number in the file at path, 0 if there is none.
+// Whether that process lives is for the caller to find out.
+func HolderOf(path string) int {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	return readPID(f)
+}
+
+func readPID(f *os.File) int {
+	b := make([]byte, 16)
+	n, _ := f.ReadAt(b, 0) // what cannot be read is no number
+	pid, err := strconv.Atoi(strings.TrimSpace(string(b[:n])))
+	if err != nil || pid <= 0 {
+		return 0
+	}
+	return pid
 }
 
 func writePID(f *os.File) error {

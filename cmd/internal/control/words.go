@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Word is one word of the configuration: its name, whether an argument
@@ -202,8 +204,8 @@ func setDescription(c *Config, s string) error {
 	if len(s) > 63 {
 		return ErrTooLarge
 	}
-	if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\uFFFD' }) {
-		return fmt.Errorf("%w: control characters", ErrInvalid)
+	if strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }) {
+		return fmt.Errorf("%w: characters that do not print", ErrInvalid)
 	}
 	c.Description = s
 	return nil
