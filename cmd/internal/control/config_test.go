@@ -75,6 +75,33 @@ func TestSettings(t *testing.T) {
 	}
 }
 
+// TestTwice: to set what is set changes nothing, whatever was set before.
+func TestTwice(t *testing.T) {
+	args := map[string]string{
+		"syncdev": "eth1", "syncif": "eth1", "syncpeer": "10.0.0.9", "maxupd": "7", "maxdelay": "7", "deferdelay": "7", "deferqueue": "7",
+		"version": "1400", "mtu": "1400", "description": "x", "nosync": "mark 1/1", "-nosync": "local", "hostid": "7f3a9c01", "maxstates": "7", "demotion": "7",
+	}
+	r := rand.New(rand.NewPCG(3, 4))
+	for _, w := range control.Words() {
+		if w.Name == control.WordDestroy {
+			continue
+		}
+		if _, ok := args[w.Name]; !ok && w.Arg != "" {
+			t.Errorf("no argument for %s", w.Name)
+		}
+		ch := control.Change{Set: []control.Setting{{Word: w.Name, Arg: args[w.Name]}}}
+		for range 100 {
+			once, err := randomConfig(r).Apply(ch)
+			if err != nil {
+				t.Fatalf("%s: %v", w.Name, err)
+			}
+			if again, err := once.Apply(ch); err != nil || !again.Equal(once) {
+				t.Fatalf("%s set again: %v\n%s", w.Name, err, cmp.Diff(once, again, configOpts))
+			}
+		}
+	}
+}
+
 func TestEqual(t *testing.T) {
 	a := control.DefaultConfig()
 	for _, s := range []control.Setting{
