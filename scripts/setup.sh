@@ -97,7 +97,10 @@ missing_packages() {
 	done
 	case $1 in
 	# gcc alone links nothing: the race detector needs the C library's headers.
-	test | vm) [ -e /usr/include/stdlib.h ] || printf ' libc6-dev' ;;
+	test | vm)
+		[ -e /usr/include/stdlib.h ] || printf ' libc6-dev'
+		[ -z "${PFSYNC_REQUIRE_NETNS:-}" ] || [ -e /usr/share/bash-completion/bash_completion ] || printf ' bash-completion'
+		;;
 	esac
 }
 
