@@ -158,6 +158,8 @@ type dump struct {
 	tombs    map[entryKey]struct{} // destroyed since it began: dumps tell of the dead
 	sweep    pfstate.Ref           // cursor of the walk over what it did not tell, 0 none
 	swept    int64                 // start of the dump that is being swept
+	all      bool                  // it was of the whole table
+	full     bool                  // the kernel's table is: since the sweep began a create was refused for it
 	diverged bool                  // events were lost and no dump has made up for it
 	wanted   bool                  // a filter was taken away: there may be entries that have no state
 	serving  bool                  // the one running is for that
@@ -188,11 +190,18 @@ func (e *Engine) overrun() {
 	e.dump.diverged = true
 }
 
-func (e *Engine) dumpBegin(now int64) {
+// dumpBegin: a dump was asked for. One that is filtered tells of life, and no
+// more.
+func (e *Engine) dumpBegin(now int64, filtered bool) {
 	d := &e.dump
-	d.gen++
-	d.running, d.partial, d.crowded, d.start, d.sweep = true, false, false, now, 0
+	d.running, d.partial, d.crowded, d.start = true, filtered, false, now
 	d.tombs = map[entryKey]struct{}{}
+	if filtered {
+		d.serving = false
+		return
+	}
+	d.gen++
+	d.sweep = 0
 	d.wanted, d.serving = false, d.wanted
 }
 
@@ -283,17 +292,21 @@ func (e *Engine) refreshed(now int64, s *pfstate.State, f *pfstate.Flow) bool {
 	return true
 }
 
-// dumpEnd: after a whole dump, what it did not tell is looked at.
-func (e *Engine) dumpEnd(now int64, whole, partial bool) {
+// dumpEnd: after a whole dump, what it did not tell is looked at; after each,
+// what the kernel has refused.
+func (e *Engine) dumpEnd(now int64, ended, filtered bool) {
 	d := &e.dump
-	whole = whole && !d.partial && !partial
+	whole := ended && !d.partial && !filtered
 	d.running = false
 	d.tombs = nil
 	if !whole {
 		d.wanted = d.wanted || d.serving
+		if ended && d.sweep == 0 {
+			d.sweep, d.all, d.full = 1, false, false
+		}
 		return
 	}
-	d.sweep, d.swept = 1, d.start
+	d.sweep, d.swept, d.all, d.full = 1, d.start, true, false
 	if d.diverged {
 		d.diverged = false
 		e.log("reconciled with the kernel")
@@ -313,9 +326,9 @@ const sweepStep = 16384
 const overdue = 60 * second
 
 // sweepTick asks the kernel for states that the last whole dump did not tell:
-// absence from a dump is no proof. It also tries again what a full kernel
-// refused, and forgets what the kernel never had once its time is over: nobody
-// would tell of its end.
+// absence from a dump is no proof. It also tries again what the kernel refused,
+// unless its table turns out to be full still, and forgets what the kernel never
+// had once its time is over: nobody would tell of its end.
 func (e *Engine) sweepTick(now int64) {
 	d := &e.dump
 	if d.sweep == 0 {
@@ -334,10 +347,11 @@ func (e *Engine) sweepTick(now int64) {
 		switch {
 		case !s.Has(pfstate.FlagInKernel) && s.Expire+overdue <= now:
 			e.release(d.sweep)
+		case s.Has(pfstate.FlagRefused) && d.full:
 		case s.Has(pfstate.FlagRefused):
 			s.Flags &^= pfstate.FlagRetried
 			e.wantOp(d.sweep, pfstate.OpCreate)
-		case s.Has(pfstate.FlagInKernel) && s.Seen != d.gen && quiet:
+		case d.all && s.Has(pfstate.FlagInKernel) && s.Seen != d.gen && quiet:
 			e.wantOp(d.sweep, pfstate.OpGet)
 		}
 	}

@@ -28,7 +28,7 @@ func (e *Engine) Local(now int64, evs []pfstate.Event) {
 		case pfstate.EventDestroy:
 			e.localDestroy(now, &ev.Flow, ev.Asked)
 		case pfstate.EventDumpBegin:
-			e.dumpBegin(now)
+			e.dumpBegin(now, ev.Partial)
 		case pfstate.EventDump:
 			e.dumpRecord(now, &ev.Flow)
 		case pfstate.EventDumpEnd:

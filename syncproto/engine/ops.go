@@ -170,6 +170,7 @@ func (e *Engine) inKernel(now int64, r pfstate.Ref) {
 // peer may ask; a full kernel is tried again after each dump.
 func (e *Engine) refused(r pfstate.Ref, c pfstate.ResultCode) {
 	e.reason(kernelReason(c))
+	e.dump.full = e.dump.full || c == pfstate.ResultFull
 	s := e.tab.At(r)
 	s.Flags |= pfstate.FlagRefused
 	s.Flags &^= pfstate.FlagAckWanted
@@ -239,6 +240,10 @@ func (e *Engine) gotEntry(now int64, r pfstate.Ref, f *pfstate.Flow) {
 	}
 	behind := e.kernelBehind(s, f)
 	c := e.tab.Absorb(s, f) &^ pfstate.ChangeBack // then it merely lags behind
+	late := s.Expire <= now+refreshSlack
+	if late && s.Carried() && !s.Has(pfstate.FlagUnclaimed) && e.refreshed(now, s, f) {
+		e.push(now, r) // who asked for it waits
+	}
 	if f.Has&pfstate.HasTimeout != 0 {
 		s.KernExpire = now + int64(f.Timeout)*second
 		if c != 0 {

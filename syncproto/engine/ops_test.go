@@ -85,8 +85,8 @@ func TestInsAck(t *testing.T) {
 	}
 }
 
-// TestTableFull: what a full kernel refused is tried again after each whole
-// dump, and the frame goes on.
+// TestTableFull: what a full kernel refused is tried again after each
+// dump that ended, and the frame goes on.
 func TestTableFull(t *testing.T) {
 	r := ready(t)
 	r.b.say(ins(theirs(5), udp(1, assured)), ins(theirs(6), udp(2, assured)))

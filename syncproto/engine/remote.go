@@ -320,7 +320,13 @@ func (e *Engine) inRequest(x *rx, id pfstate.ID) {
 		e.count(CountBadState)
 		return
 	}
-	if s := e.tab.At(r); !s.Carried() && s.Expire <= x.now+refreshSlack {
+	switch s := e.tab.At(r); {
+	case s.Expire > x.now+refreshSlack:
+	case s.Carried() && s.Proto != pfstate.ProtoTCP:
+		e.wantOp(r, pfstate.OpGet) // packets may have passed since it was looked at
+		return
+	case s.Carried():
+	default:
 		e.count(CountBadState) // over, as far as we know: hearsay would only keep the dead
 		return
 	}

@@ -37,7 +37,7 @@ func newExchange[T any](n int, make1 func() *T) exchange[T] {
 type events struct {
 	evs  []pfstate.Event
 	n    int
-	cost int64 // last batch of a dump: nanoseconds the dump took, without pauses
+	cost int64 // of a dump so far: nanoseconds of a processor
 }
 
 func newEvents(n int) *events { return &events{evs: make([]pfstate.Event, n)} }

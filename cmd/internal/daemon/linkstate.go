@@ -22,6 +22,7 @@ func (l *loop) setLink(link syncdev.Link, local []netip.Addr) {
 	if !slices.Equal(local, l.local) {
 		l.local = local
 		l.configure(false)
+		l.dump.looks.hint(l.now)
 	} else if was.MTU != link.MTU {
 		l.configure(false)
 	}

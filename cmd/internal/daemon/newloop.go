@@ -37,7 +37,7 @@ func (d *Daemon) makeLoop() (err error) {
 		frames: exchange[frames]{make(chan *frames, frameBatches), make(chan *frames, frameBatches)},
 		asks:   make(chan func()), ended: make(chan struct{}),
 		set: d.set, known: knownPeers(d.dirs.Peers(d.name)),
-		dump: dumping{asked: make(chan bool, 1)}, peerBuf: make([]engine.Peer, 0, maxPeers),
+		dump: newDumping(), peerBuf: make([]engine.Peer, 0, maxPeers),
 	}
 	for range opBatches {
 		l.spareOps = append(l.spareOps, newOps())

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"time"
 
 	"github.com/pfsync/pfsync/cmd/internal/control"
 	"github.com/pfsync/pfsync/pfstate"
@@ -38,7 +39,8 @@ func (d *Daemon) Stats(ctx context.Context) (control.Stats, error) {
 // addOwn adds what the loop counts: the cost of dumps, frames made smaller, packets held.
 func (l *loop) addOwn(m map[string]uint64) {
 	d := &l.dump
-	m["dumps"], m["dumpsfailed"] = d.count, d.failed
+	m["dumps"], m["dumpsfailed"], m["dumpspartial"] = d.count, d.failed, d.partial
+	m["dumpinterval"] = uint64(d.looks.interval().Round(time.Second) / time.Second)
 	m["dumpmicroseconds"], m["dumppermille"] = uint64(d.last/1000), d.permille(l.now)
 	m["mtushrunk"] = l.shrunk
 	l.addDefer(m)

@@ -6,10 +6,11 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"runtime"
 	"time"
 
 	"github.com/pfsync/pfsync/pfstate"
-	"github.com/pfsync/pfsync/pfstate/conntrack"
+	"golang.org/x/sys/unix"
 )
 
 // listen hands the kernel's events to the loop.
@@ -40,30 +41,32 @@ func ended(ctx context.Context, err error) error {
 	return err
 }
 
-// dumpShare is the part of a core that a dump for mere liveness may take: after
-// a read it rests so many times as long as the read took.
-const dumpShare = 4
+// dumpShare is the part of a core that a dump for mere liveness may take while
+// it runs: after a read it rests so many times as long as the read took.
+const dumpShare = 5
 
 // minRest is the shortest pause worth taking.
 const minRest = 2 * time.Millisecond
 
-// dumps reads the kernel's table whenever the loop asks. urgent ones do not
-// rest.
-func dumps(ctx context.Context, d Dumper, asked <-chan bool, x exchange[events], log *slog.Logger) error {
+// dumps reads the kernel's table, or a part of it, whenever the loop asks. It
+// keeps its thread, whose processor time is what a dump costs.
+func dumps(ctx context.Context, d Dumper, asked <-chan order, x exchange[events], log *slog.Logger) error {
 	defer d.Close()
+	runtime.LockOSThread()
 	for {
 		select {
-		case urgent := <-asked:
-			dump(ctx, d, urgent, x, log)
+		case o := <-asked:
+			dump(ctx, d, o, x, log)
 		case <-ctx.Done():
 			return nil
 		}
 	}
 }
 
-func dump(ctx context.Context, d Dumper, urgent bool, x exchange[events], log *slog.Logger) {
-	var cost, owed time.Duration
-	err := d.Begin(conntrack.Filter{})
+func dump(ctx context.Context, d Dumper, o order, x exchange[events], log *slog.Logger) {
+	var owed time.Duration
+	began := threadTime()
+	err := d.Begin(o.filter)
 	for done := false; !done; {
 		var b *events
 		select {
@@ -71,7 +74,7 @@ func dump(ctx context.Context, d Dumper, urgent bool, x exchange[events], log *s
 		case <-ctx.Done():
 			return
 		}
-		start := time.Now()
+		start := threadTime()
 		if err == nil {
 			b.n, err = d.Read(b.evs)
 		}
@@ -81,17 +84,25 @@ func dump(ctx context.Context, d Dumper, urgent bool, x exchange[events], log *s
 			}
 			b.evs[0], b.n = pfstate.Event{Kind: pfstate.EventDumpFail}, 1
 		}
-		took := time.Since(start)
-		cost += took
+		now := threadTime()
 		last := b.evs[b.n-1].Kind
 		done = last == pfstate.EventDumpEnd || last == pfstate.EventDumpFail
-		b.cost = int64(cost)
+		b.cost = int64(now - began)
 		x.full <- b
-		if owed += took * (dumpShare - 1); !urgent && owed >= minRest && !done {
+		if owed += (now - start) * (dumpShare - 1); !o.urgent && owed >= minRest && !done {
 			rest(ctx, owed)
 			owed = 0
 		}
 	}
+}
+
+// threadTime is the processor time that the calling thread has had.
+func threadTime() time.Duration {
+	var ts unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &ts) != nil {
+		return 0
+	}
+	return time.Duration(ts.Nano())
 }
 
 // rest sleeps unless ctx ends.

@@ -207,6 +207,8 @@ func TestFindings(t *testing.T) {
 		{"maxstates", func(p *patient) { p.st.Config.MaxStates, p.st.States.Peer = 50, 50 }, "table", Fault, "50 of 50", "maxstates 0"},
 		{"peer too large", func(p *patient) { peer(p).Table = 1001 }, "peer table", Fault, "1001", "nf_conntrack_max"},
 		{"peer nearly too large", func(p *patient) { peer(p).Table = 950 }, "peer table", Warning, "950", "nf_conntrack_max"},
+		{"looks often", func(p *patient) { p.stats.Reasons["dumpinterval"] = 10 }, "liveness", OK, "every 10 s", ""},
+		{"looks seldom", func(p *patient) { p.stats.Reasons["dumpinterval"], p.stats.Reasons["dumppermille"] = 40, 48 }, "liveness", Warning, "every 40 s, for 4.8 %", "udp_timeout=160"},
 		{"small buffer", func(p *patient) { p.stats.Reasons["eventbuffer"] = 425984 }, "buffers", Warning, "rmem_max is 212992", "rmem_max="},
 		{"overrun", func(p *patient) { p.stats.Reasons["overrun"] = 1 }, "buffers", Warning, "lost 1 times", "rmem_max="},
 		{"bulk runs", func(p *patient) { p.st.Sync = control.Sync{State: control.SyncBulk, Percent: 41} }, "bulk", Warning, "bulk 41%", "wait"},

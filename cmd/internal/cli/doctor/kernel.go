@@ -68,6 +68,7 @@ const nearly = 90
 func (e *exam) tables() {
 	e.ownTable()
 	e.peerTables()
+	e.liveness()
 	e.buffers()
 }
 
@@ -87,6 +88,25 @@ func (e *exam) ownTable() {
 	default:
 		e.ok(check, "%s here, %d states", text, c.Total)
 	}
+}
+
+// looksEvery is the number of seconds within which the daemon looks which of
+// the states that end soon are alive, unless its table is so large that this
+// would cost too much.
+const looksEvery = 10
+
+func (e *exam) liveness() {
+	const check, name = "liveness", "net.netfilter.nf_conntrack_udp_timeout"
+	every, known := e.stats.Reasons["dumpinterval"]
+	if !known {
+		return
+	}
+	text := fmt.Sprintf("what ends soon is looked at every %d s, for %.1f %% of a processor", every, float64(e.stats.Reasons["dumppermille"])/10)
+	if every*4 <= looksEvery*5 {
+		e.ok(check, "%s", text)
+		return
+	}
+	e.warn(check, "large table: "+text, fmt.Sprintf("sysctl %s=%d, the same on all peers, or a peer may let go of what is alive, %s", name, 4*every, sysctlFile))
 }
 
 // peerTables: every peer's table must fit here.

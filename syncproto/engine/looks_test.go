@@ -1,0 +1,90 @@
+package engine
+
+import (
+	"testing"
+
+	"github.com/pfsync/pfsync/pfstate"
+)
+
+// look is a filtered dump, and what is done after it.
+func (r *desk) look(fs ...pfstate.Flow) {
+	begin, end := event(pfstate.EventDumpBegin, pfstate.Flow{}), event(pfstate.EventDumpEnd, pfstate.Flow{})
+	begin.Partial, end.Partial = true, true
+	r.local(begin)
+	for _, f := range fs {
+		ev := event(pfstate.EventDump, f)
+		ev.Partial = true
+		r.local(ev)
+	}
+	r.local(end)
+	r.pass(0)
+}
+
+// TestFilteredDump: a filtered dump tells of life; that it does not tell of a
+// state means nothing, and what the last whole one did not tell is still asked for.
+func TestFilteredDump(t *testing.T) {
+	r := ready(t)
+	query, session := udp(1, pfstate.StatusConfirmed), tcp(2, pfstate.TCPEstablished)
+	r.made(query)
+	r.made(session)
+	r.pass(20 * second)
+	r.sent()
+	r.look(left(query, 29))
+	r.expectOps()
+	r.pass(second)
+	r.expectSent("UPD_C A0 1:0")
+	r.expectReason(ReasonReconciled, 0)
+	r.pass(20 * second)
+	r.dump(left(query, 15)) // without the session
+	r.expectOps("get 2")
+}
+
+// TestFullTableAfterLook: what a full kernel refused is tried again after a
+// filtered dump too, and not all of it once one is refused again.
+func TestFullTableAfterLook(t *testing.T) {
+	r := ready(t)
+	r.b.say(ins(theirs(5), tcp(5, pfstate.TCPEstablished)), ins(theirs(6), tcp(6, pfstate.TCPEstablished)))
+	r.ops()
+	r.done(pfstate.ResultFull)
+	r.pass(10 * second)
+	r.look()
+	r.expectOps("create 5", "create 6")
+	r.done(pfstate.ResultFull)
+	r.expectOps()
+	begin, end := event(pfstate.EventDumpBegin, pfstate.Flow{}), event(pfstate.EventDumpEnd, pfstate.Flow{})
+	r.local(begin, end)
+	r.e.dump.full = true // a create was refused meanwhile
+	r.pass(0)
+	r.expectOps()
+	r.look()
+	r.expectOps("create 5", "create 6")
+}
+
+// TestAskedForWhatIsLate: a peer asks for a state that passes here and that
+// has not been looked at since its time ran out: the kernel is asked.
+func TestAskedForWhatIsLate(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		code pfstate.ResultCode
+		left uint32
+		want []string
+	}{
+		{"it lives", pfstate.ResultOK, 25, []string{"UPD A0 1:0"}},
+		{"it is over", pfstate.ResultMissing, 0, []string{"DEL_C A0"}},
+		{"nobody knows", pfstate.ResultOK, 0, nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := ready(t)
+			query := udp(1, pfstate.StatusConfirmed)
+			r.made(query)
+			r.pass(29 * second)
+			r.sent()
+			r.b.say(ask(mine(0)))
+			r.expectSent()
+			r.expectOps("get 1")
+			r.doneFlow(tc.code, left(query, tc.left))
+			r.pass(second)
+			r.expectSent(tc.want...)
+		})
+	}
+}
