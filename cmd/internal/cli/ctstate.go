@@ -55,8 +55,14 @@ func ctTuple(w io.Writer, s *control.State, t [2]control.Endpoint, reply bool) {
 		if s.ICMP != nil {
 			fmt.Fprintf(w, "type=%d code=%d id=%d ", icmpType(s, reply), s.ICMP.Code, s.ICMPID())
 		}
-	case 47: // GRE
-		fmt.Fprintf(w, "srckey=%#x dstkey=%#x ", t[0].Port, t[1].Port)
+	case protoGRE:
+		if s.GRE != nil {
+			keys := s.GRE.Orig
+			if reply {
+				keys = s.GRE.Reply
+			}
+			fmt.Fprintf(w, "srckey=%#x dstkey=%#x ", keys[0], keys[1])
+		}
 	case protoTCP, protoUDP, 33, 132, 136: // and DCCP, SCTP, UDP-Lite
 		fmt.Fprintf(w, "sport=%d dport=%d ", t[0].Port, t[1].Port)
 	}

@@ -15,6 +15,7 @@ const (
 	protoICMP   = 1
 	protoTCP    = 6
 	protoUDP    = 17
+	protoGRE    = 47
 	protoICMPv6 = 58
 )
 

@@ -42,6 +42,7 @@ type State struct {
 	Helper  string `json:"helper,omitempty"` // conntrack helper
 	Labels  string `json:"labels,omitempty"` // connlabel bits, hexadecimal
 	ICMP    *ICMP  `json:"icmp,omitempty"`   // ICMP and ICMPv6 only
+	GRE     *GRE   `json:"gre,omitempty"`    // GRE only
 }
 
 // Directions of a state, PF_IN and PF_OUT.
@@ -71,6 +72,13 @@ type Name struct {
 type ICMP struct {
 	Type uint8 `json:"type"`
 	Code uint8 `json:"code"`
+}
+
+// GRE has the keys of both directions, source and destination: pf has none, so
+// they are not in [Keys].
+type GRE struct {
+	Orig  [2]uint16 `json:"orig"`
+	Reply [2]uint16 `json:"reply"`
 }
 
 // Keys are the wire side and the stack side of a state.

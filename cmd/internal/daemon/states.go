@@ -63,8 +63,11 @@ func (l *loop) state(r pfstate.Ref) control.State {
 	v.Carried, v.Kernel = s.Has(pfstate.FlagCarried), s.Has(pfstate.FlagInKernel)
 	v.Mark, v.Zone, v.Status = s.Mark, s.Zone[0], s.Status
 	v.CTState = stateName(s.Proto, s.ProtoState)
-	if s.Proto == pfstate.ProtoICMP || s.Proto == pfstate.ProtoICMPv6 {
+	switch s.Proto {
+	case pfstate.ProtoICMP, pfstate.ProtoICMPv6:
 		v.ICMP = &control.ICMP{Type: uint8(s.Orig.DstPort >> 8), Code: uint8(s.Orig.DstPort)}
+	case pfstate.ProtoGRE:
+		v.GRE = &control.GRE{Orig: [2]uint16{s.Orig.SrcPort, s.Orig.DstPort}, Reply: [2]uint16{s.Reply.SrcPort, s.Reply.DstPort}}
 	}
 	if x := l.eng.Table().Extra(s); x != nil {
 		addExtra(&v, x)
@@ -147,8 +150,12 @@ var (
 	dccpNames = []string{"NONE", "REQUEST", "RESPOND", "PARTOPEN", "OPEN", "CLOSEREQ", "CLOSING", "TIMEWAIT", "IGNORE", "INVALID"}
 )
 
-// stateName is "" for protocols without states.
+// stateName is "" for protocols without states, and for DCCP without one, which
+// a kernel without that tracker has.
 func stateName(proto, state uint8) string {
+	if proto == pfstate.ProtoDCCP && state == 0 {
+		return ""
+	}
 	names := map[uint8][]string{pfstate.ProtoTCP: tcpNames, pfstate.ProtoSCTP: sctpNames, pfstate.ProtoDCCP: dccpNames}[proto]
 	if int(state) < len(names) {
 		return names[state]
