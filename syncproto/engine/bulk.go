@@ -326,23 +326,28 @@ type acker struct {
 // serveRequest takes UPD_REQ 0/0. A request during a walk lets it go once more
 // round, so that who came late misses nothing.
 func (e *Engine) serveRequest(now int64, p *Peer) {
-	if p.lastBulk != 0 && now-p.lastBulk < bulkEvery {
+	if !p.admitBulk(now) {
 		e.reason(ReasonRateBulk)
 		return
 	}
-	p.lastBulk = now
+	e.serveAll(now)
 	v := &e.serve
-	if !v.active {
-		*v = serve{active: true, cursor: 1}
-	}
-	v.start, v.end, v.asked = true, false, now
-	v.left = e.tab.End() - 1
 	for i := range v.by {
 		if !v.by[i].addr.IsValid() || v.by[i].addr == p.Addr {
 			v.by[i] = acker{p.Addr, v.marked}
 			break
 		}
 	}
+}
+
+// serveAll begins a walk over the table, or lets one go once more round.
+func (e *Engine) serveAll(now int64) {
+	v := &e.serve
+	if !v.active {
+		*v = serve{active: true, cursor: 1}
+	}
+	v.start, v.end, v.asked = true, false, now
+	v.left = e.tab.End() - 1
 }
 
 // serveAck takes an INS_ACK that may close marks.

@@ -38,6 +38,7 @@ type Config struct {
 	MTU      int              // of the IP packet
 
 	MaxStates  int // states of peers, 0: no limit
+	KernelMax  int // entries that the kernel holds, 0: not known
 	Demotion   int // value of the demotion file during bulk
 	KnownPeers int // peers known from before this start
 
@@ -100,7 +101,9 @@ type Engine struct {
 	lastOut int64       // when a frame last left
 	frameNo uint32
 	clrs    []syncproto.Clr
-	scratch scratch
+
+	clrWalks bucket // walks for CLR of all sources
+	scratch  scratch
 }
 
 // New returns an engine with an empty table. Nothing is announced before the

@@ -11,8 +11,9 @@ import (
 	"github.com/pfsync/pfsync/syncproto/golden"
 )
 
-// The input of FuzzRemote is a list of steps: who speaks and how much time
-// passes before (a byte), length of the frame (two), the frame.
+// The input of FuzzRemote is what we are (a byte, see fuzzRig), then a list of
+// steps: who speaks and how much time passes before (a byte), length of the
+// frame (two), the frame.
 
 func fuzzStep(b []byte, who byte, frame []byte) []byte {
 	b = append(b, who)
@@ -23,22 +24,22 @@ func fuzzStep(b []byte, who byte, frame []byte) []byte {
 // fuzzSeeds are golden frames, alone and one after the other, and a
 // conversation between two Linux.
 func fuzzSeeds(f *testing.F) {
-	for _, d := range golden.Dialects {
-		var all []byte
+	for we, d := range golden.Dialects {
+		all := []byte{byte(we)}
 		for i, c := range golden.Cases(f, d) {
-			var seed []byte
+			seed := []byte{byte(we)}
 			for _, p := range c.Packets {
 				seed = fuzzStep(seed, byte(i), p.Frame())
 			}
 			f.Add(seed)
-			if len(all) < 1<<14 {
+			if len(all) < 1<<12 {
 				all = append(all, seed...)
 			}
 		}
 		f.Add(all)
 	}
 	g := newRig(f, func(c *Config) { c.HostID = 0x77 })
-	var talk []byte
+	talk := []byte{0}
 	g.local(pfstate.EventNew, tcpFlow(pfstate.TCPSynSent, snat))
 	for i := range 4 {
 		g.now += second
@@ -50,26 +51,57 @@ func fuzzSeeds(f *testing.F) {
 	f.Add(talk)
 }
 
-// FuzzRemote lets up to three peers say anything to an engine with states of
-// its own, and a kernel that refuses now and then.
+// fuzzRig is an engine that sends one of the formats, with room for few states
+// or many, and a kernel that refuses now and then. It has a state of its own
+// and one of a peer that says nothing more.
+func fuzzRig(tb testing.TB, we byte) (g *rig, own, other fuzzState) {
+	g = newRig(tb, func(c *Config) {
+		c.Format = syncproto.Format(we) % syncproto.Formats
+		c.MaxStates = []int{0, 3, 40}[int(we>>2)%3]
+	})
+	own.flow = tcpFlow(pfstate.TCPEstablished, both)
+	g.local(pfstate.EventNew, own.flow)
+	g.sent()
+	own.id = g.e.tab.At(1).MainName()
+	st, _ := strictPair(nil, 4, 4)
+	st.ID, st.CreatorID = 0xb0b1b2b3b4b5b6b7, 0xb8b9babb
+	for i := range st.Key {
+		st.Key[i].Addr = [2][16]byte{{10, 77, 78, 79}, {10, 80, 81, 82}}
+	}
+	g.hear(rigBSD.Next().Next(), insert(syncproto.ActIns, st))
+	other.id = pfstate.ID(st.StateID())
+	other.flow.Orig.Src = pfstate.Addr{10, 77, 78, 79}
+	g.sent()
+	asked := 0
+	g.fit = func(op *pfstate.Op) pfstate.ResultCode {
+		asked++
+		if asked%5 == 0 {
+			return pfstate.ResultCode(int(we)+asked) % pfstate.ResultError
+		}
+		return pfstate.ResultOK
+	}
+	return g, own, other
+}
+
+// fuzzState is one that only who names it may touch.
+type fuzzState struct {
+	id   pfstate.ID
+	flow pfstate.Flow
+	open bool // has been named
+}
+
+// FuzzRemote lets up to three peers say anything to an engine.
 func FuzzRemote(f *testing.F) {
 	fuzzSeeds(f)
-	peers := [4]netip.Addr{rigBSD, netip.MustParseAddr("10.99.0.2"), netip.MustParseAddr("fe80::3"), rigSelf}
+	peers := [4]netip.Addr{rigBSD, rigBSD.Next(), netip.MustParseAddr("fe80::3"), rigSelf}
+	const stateBytes = syncproto.StateLen1500 // the longest
 	f.Fuzz(func(t *testing.T, in []byte) {
-		g := newRig(t, nil)
-		asked := 0
-		g.fit = func(op *pfstate.Op) pfstate.ResultCode {
-			asked++
-			if asked%5 == 0 {
-				return pfstate.ResultCode(len(in)+asked) % pfstate.ResultError
-			}
-			return pfstate.ResultOK
+		if len(in) == 0 {
+			return
 		}
-		mine := tcpFlow(pfstate.TCPEstablished, both)
-		g.local(pfstate.EventNew, mine)
-		g.sent()
-		name := g.e.tab.At(1).MainName()
-		got, said := 0, 0
+		g, own, other := fuzzRig(t, in[0])
+		in = in[1:]
+		begin, got, said := g.now, 0, 0
 		for len(in) >= 3 {
 			who, n := in[0], int(binary.BigEndian.Uint16(in[1:]))
 			frame := in[3:min(len(in), 3+n)]
@@ -88,23 +120,30 @@ func FuzzRemote(f *testing.F) {
 			if what := broken(g.e); what != "" {
 				t.Fatal(what)
 			}
-			if touches(frame, name, &mine) {
-				return
+			if most := g.e.cfg.MaxStates; most > 0 && g.e.tab.Len()-g.e.held > most+1 {
+				t.Fatalf("%d states, at most %d of peers", g.e.tab.Len(), most)
 			}
-			if s := g.find(name); s == nil || s.Src.State != 4 || s.Dst.State != 4 {
-				t.Fatalf("a frame that does not name it has changed %s", name)
-			}
+			own.check(t, g, frame)
+			other.check(t, g, frame)
 		}
-		const table, heartbeats = 1 << 14, 1 << 16
-		if said > 100*got+table+heartbeats {
-			t.Fatalf("said %d bytes for %d", said, got)
+		// Beside what limits.go allows: heartbeats, our own state, and for each
+		// request the table.
+		const perState, perSecond, base = 1024, 256, 1 << 14
+		walks := int(g.e.Stats.Out[syncproto.ActBus]) + 1
+		most := got*2*stateBytes/replyBytes + int((g.now-begin)/second)*perSecond + walks*g.e.tab.Len()*perState + base
+		if said > most {
+			t.Fatalf("said %d bytes for %d, at most %d", said, got, most)
 		}
 	})
 }
 
-// touches reports whether a frame has the name of a state, or its addresses:
-// who tells of the same connection may change it.
-func touches(frame []byte, id pfstate.ID, f *pfstate.Flow) bool {
-	b := syncproto.AppendID(nil, (*syncproto.ID)(&id))
-	return bytes.Contains(frame, b[:8]) || bytes.Contains(frame, f.Orig.Src[:4])
+// check: the state is as it was until a frame names it. Who tells of the same
+// connection, or ends all that its creator made, may change it too.
+func (s *fuzzState) check(t *testing.T, g *rig, frame []byte) {
+	b := syncproto.AppendID(nil, (*syncproto.ID)(&s.id))
+	s.open = s.open || bytes.Contains(frame, b[:8]) || bytes.Contains(frame, s.flow.Orig.Src[:4]) ||
+		bytes.Contains(frame, b[8:]) && s.id.CreatorID != rigHost
+	if st := g.find(s.id); !s.open && (st == nil || st.Src.State != 4 || st.Dst.State != 4) {
+		t.Fatalf("a frame that does not name it has changed %s", s.id)
+	}
 }

@@ -290,7 +290,7 @@ func (e *Engine) insert(x *rx, m *record) {
 	case !x.peer.admitInsert(x.now):
 		e.reason(ReasonRateInsert)
 		return
-	case e.cfg.MaxStates > 0 && e.tab.Len()-e.carried >= e.cfg.MaxStates:
+	case !e.roomFor():
 		e.reason(ReasonMaxStates)
 		return
 	case m.expire == 0 && m.linux:

@@ -121,8 +121,21 @@ func brokenCounts(e *Engine) string {
 		return fmt.Sprintf("%d dead held, says %d", held, e.held)
 	case waiting != e.claim.waiting:
 		return fmt.Sprintf("%d unclaimed, says %d", waiting, e.claim.waiting)
+	case brokenLimits(e) != "":
+		return brokenLimits(e)
 	case e.rawDel.len() > ringSize || e.reqs.len() > ringSize || len(e.repair.answers) > maxAnswers:
 		return "more is kept for peers than bounds allow"
+	}
+	return ""
+}
+
+// brokenLimits: no source is over what it may make us do.
+func brokenLimits(e *Engine) string {
+	for i := range e.peers.list {
+		p := &e.peers.list[i]
+		if p.replies.used > replyBurst || p.clrs.used > clrBurst || p.bulks.used > bulkBurst {
+			return fmt.Sprintf("%s is over its limits: %+v", p.Addr, p)
+		}
 	}
 	return ""
 }

@@ -16,9 +16,6 @@ const (
 	forgetPeer     = 3600 * second
 
 	lostWait = 3 * second // how long an answer for a lost state is waited for
-
-	insertRate = 200_000 // inserts a second and source
-	bulkEvery  = second  // between two bulk requests of a source
 )
 
 // Peer is another firewall, known by its address on the link.
@@ -45,6 +42,9 @@ type Peer struct {
 	inserts  int  // of this second
 	second   int64
 	lastBulk int64
+	bulks    bucket // requests for the table
+	replies  bucket // records sent for its sake
+	clrs     bucket // walks for its CLR
 	gap      gap
 }
 
@@ -149,15 +149,6 @@ func (e *Engine) heard(now int64, p *Peer, version uint8, info *syncproto.FrameI
 		e.repairHeard(now, p, info, returned)
 	}
 	p.Last = now
-}
-
-// admitInsert counts an insert of a peer against its rate.
-func (p *Peer) admitInsert(now int64) bool {
-	if now-p.second >= second {
-		p.second, p.inserts = now, 0
-	}
-	p.inserts++
-	return p.inserts <= insertRate
 }
 
 func (p *peers) deadline() int64 { return p.lostT }

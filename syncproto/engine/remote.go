@@ -26,9 +26,6 @@ type rx struct {
 	late  bool             // a later frame of this peer has been read already
 }
 
-// maxClr is how many CLR of a frame are obeyed: each walks the table.
-const maxClr = 16
-
 // Remote takes a frame, the payload of a packet that came on the syncdev with
 // TTL 255.
 func (e *Engine) Remote(now int64, from netip.Addr, frame []byte) {
@@ -57,6 +54,7 @@ func (e *Engine) Remote(now int64, from netip.Addr, frame []byte) {
 		return
 	}
 	x.peer, x.index = p, uint8(index)
+	p.replies.back(int64(len(frame) / replyBytes))
 	x.late = x.info != nil && p.Epoch == x.info.Epoch && int32(x.info.Frame-p.Frame) < 0
 	e.heard(now, p, rd.Header().Version, x.info)
 	e.controls(&x)
@@ -130,7 +128,8 @@ func (e *Engine) region(x *rx, reg *syncproto.Region) {
 	n := reg.Whole()
 	switch reg.Action {
 	case syncproto.ActClr:
-		n = min(n, maxClr)
+		e.inClrs(x, reg)
+		return
 	case syncproto.ActBus:
 		n = min(n, 1) // the first message only, as pf
 	case syncproto.ActLinux:
@@ -155,11 +154,6 @@ func (e *Engine) message(x *rx, reg *syncproto.Region, b []byte) {
 		var id syncproto.ID
 		if syncproto.ParseID(b, &id) == nil {
 			e.inID(x, reg.Action, pfstate.ID(id))
-		}
-	case syncproto.ActClr:
-		var m syncproto.Clr
-		if syncproto.ParseClr(b, &m) == nil {
-			e.inClr(x, &m)
 		}
 	case syncproto.ActBus:
 		var m syncproto.Bus
@@ -330,7 +324,9 @@ func (e *Engine) inRequest(x *rx, id pfstate.ID) {
 		e.count(CountBadState) // over, as far as we know: hearsay would only keep the dead
 		return
 	}
-	e.push(x.now, r)
+	if e.mayReply(x.now, x.peer) {
+		e.push(x.now, r)
+	}
 }
 
 // inDelete takes DEL and DEL_C.
@@ -355,50 +351,14 @@ func (e *Engine) inDelete(x *rx, id pfstate.ID) {
 	case !killed && s.Has(pfstate.FlagCarried) && s.Expire > x.now+refreshSlack:
 		// It expired there, for nothing passed there. It passes here.
 		e.reason(ReasonDelRefused)
-		e.answer(x.now, r)
+		if e.mayReply(x.now, x.peer) {
+			e.answer(x.now, r)
+		}
 	case !s.Name(pfstate.SideIn).IsZero() && !s.Name(pfstate.SideOut).IsZero():
 		e.tab.ClearName(r, side) // the state goes with its last name
 	default:
 		e.erase(r, killed)
 	}
-}
-
-// inClr takes a CLR: the states of a creator go, but those whose traffic
-// passes here are announced again (design section 6).
-func (e *Engine) inClr(x *rx, m *syncproto.Clr) {
-	if m.CreatorID == 0 {
-		return
-	}
-	all := m.IfName == syncproto.Name{}
-	for r := pfstate.Ref(1); r < e.tab.End(); r++ {
-		if !e.tab.InUse(r) {
-			continue
-		}
-		s := e.tab.At(r)
-		if s.MainName().CreatorID != m.CreatorID || s.Has(pfstate.FlagDead) || !all && !e.boundTo(s, m.IfName) {
-			continue
-		}
-		if s.Has(pfstate.FlagCarried) {
-			e.push(x.now, r)
-		} else {
-			e.erase(r, true)
-		}
-	}
-}
-
-// boundTo reports whether a pf made the state on this interface. A Linux state
-// is bound to none.
-func (e *Engine) boundTo(s *pfstate.State, name syncproto.Name) bool {
-	ext := e.tab.Extra(s)
-	if ext == nil {
-		return false
-	}
-	for side := range ext.Foreign {
-		if ext.Foreign[side].Set && ext.Foreign[side].IfName == name {
-			return true
-		}
-	}
-	return false
 }
 
 // graves remember the names deleted last, and by which frame, so that an

@@ -200,8 +200,10 @@ func (e *Engine) resend(x *rx, f syncproto.Frames) {
 			break
 		}
 		e.Stats.Reason[ReasonFrameResent]++
-		for k := s.start; k < s.start+uint64(s.n); k++ {
-			e.resendName(x.now, p.names[k%sentNames])
+		for k := s.start; k < s.start+uint64(s.n) && !a.Forgotten; k++ {
+			if a.Forgotten = !e.mayReply(x.now, x.peer); !a.Forgotten {
+				e.resendName(x.now, p.names[k%sentNames])
+			}
 		}
 	}
 	p.answers = append(p.answers, a)

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"net/netip"
 	"testing"
 
@@ -16,6 +17,7 @@ type rig struct {
 	now int64
 	ops []pfstate.Op // all that were asked, in order
 	fit func(*pfstate.Op) pfstate.ResultCode
+	buf []byte
 }
 
 const rigHost = 0xfeed0001
@@ -32,7 +34,7 @@ func newRig(tb testing.TB, set func(*Config)) *rig {
 	if set != nil {
 		set(&cfg)
 	}
-	g := &rig{TB: tb, now: second, fit: func(*pfstate.Op) pfstate.ResultCode { return pfstate.ResultOK }}
+	g := &rig{TB: tb, now: second, buf: make([]byte, 0, 9000), fit: func(*pfstate.Op) pfstate.ResultCode { return pfstate.ResultOK }}
 	g.e = New(g.now, cfg)
 	g.e.Link(g.now, Link{Up: true, Self: rigSelf, MTU: 9000})
 	g.e.Local(g.now, []pfstate.Event{{Kind: pfstate.EventDumpBegin}, {Kind: pfstate.EventDumpEnd}})
@@ -121,11 +123,11 @@ func readMessage(tb testing.TB, reg *syncproto.Region, b []byte) (m told) {
 func (g *rig) sent() (frames [][]byte) {
 	g.settle()
 	for {
-		fr, ok := g.e.NextFrame(g.now, make([]byte, 0, 9000))
+		fr, ok := g.e.NextFrame(g.now, g.buf[:0])
 		if !ok {
 			return frames
 		}
-		frames = append(frames, fr.Data)
+		frames = append(frames, bytes.Clone(fr.Data))
 		if len(frames) > 100000 {
 			g.Fatal("frames without end")
 		}

@@ -54,6 +54,8 @@ const (
 	ReasonMaxStates                     // a peer's state beyond maxstates
 	ReasonRateInsert                    // a peer's inserts beyond its rate
 	ReasonRateBulk                      // a peer's bulk requests beyond its rate
+	ReasonRateReply                     // records that a peer would make us send beyond its share
+	ReasonRateClr                       // a peer's CLR beyond its rate
 	ReasonUnfit                         // a record that a Linux kernel cannot hold: af-to, synproxy, family
 	ReasonNoSync                        // kept to ourselves by a nosync filter, or a peer's record that matches it
 	ReasonCreatorZero                   // a record without creator
@@ -78,7 +80,7 @@ const (
 
 var reasonNames = [Reasons]string{
 	"delrefused", "collision", "alias", "later", "reused", "hostidclash", "ownframe", "badsrc", "toomanypeers",
-	"maxstates", "rateinsert", "ratebulk", "unfit", "nosync", "creatorzero", "overrun", "reconciled", "lost", "revived",
+	"maxstates", "rateinsert", "ratebulk", "ratereply", "rateclr", "unfit", "nosync", "creatorzero", "overrun", "reconciled", "lost", "revived",
 	"framelost", "frameasked", "frameresent", "reqdropped", "deletelate",
 	"kernexists", "kernfull", "kernunsupported", "kerninvalid", "kernbusy", "kerndenied", "kernerror",
 }

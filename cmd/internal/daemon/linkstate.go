@@ -79,6 +79,7 @@ func (l *loop) engineConfig() engine.Config {
 	c.MTU = l.mtu()
 	c.Timeouts = l.timeouts
 	c.KnownPeers = l.known
+	c.KernelMax = l.kernMax
 	if c.MaxStates == 0 {
 		c.MaxStates = l.kernMax
 	}
