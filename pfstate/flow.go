@@ -47,6 +47,7 @@ const (
 	HasHelper                  // CTA_HELP
 	HasSeqAdj                  // CTA_SEQ_ADJ_ORIG or _REPLY
 	HasStatus                  // CTA_STATUS
+	HasCounts                  // CTA_COUNTERS_ORIG and _REPLY; the kernel tells them and takes none
 )
 
 // SeqAdj is the sequence adjustment of one direction (struct nf_ct_seqadj).
@@ -82,6 +83,7 @@ type Flow struct {
 	Labels [16]byte // connlabel bits as the kernel has them
 	Helper [16]byte // name, zero padded
 	SeqAdj [2]SeqAdj
+	Counts Counts // since the kernel made the entry
 }
 
 // Reversed returns f as seen from the other end: directions swapped. Contents
@@ -94,6 +96,7 @@ func (f *Flow) Reversed() Flow {
 	r.TCPFlags[0], r.TCPFlags[1] = f.TCPFlags[1], f.TCPFlags[0]
 	r.VTag[0], r.VTag[1] = f.VTag[1], f.VTag[0]
 	r.SeqAdj[0], r.SeqAdj[1] = f.SeqAdj[1], f.SeqAdj[0]
+	r.Counts = f.Counts.Reversed()
 	return r
 }
 

@@ -22,6 +22,8 @@ type Table struct {
 	byID    index
 	byTuple index
 
+	counts []*[chunkSize]counted // beside chunks; nil where nothing was counted
+
 	extra     []Extra
 	freeExtra []uint32
 }
@@ -85,6 +87,9 @@ func (t *Table) Free(r Ref) {
 		t.ClearName(r, side)
 	}
 	t.DropExtra(s)
+	if c := t.countedOf(r); c != nil {
+		*c = counted{}
+	}
 	*s = State{}
 	s.links[LinkSync].next = t.free
 	t.free = r

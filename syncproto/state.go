@@ -37,7 +37,7 @@ type State struct {
 	NATRule   uint32    // NoRule, ignored
 	Creation  uint32    // age, seconds
 	Expire    uint32    // seconds left
-	Packets   [2]uint64 // from the initiator, back; ignored on import
+	Packets   [2]uint64 // from the initiator, back; pf ignores them on import
 	Bytes     [2]uint64
 
 	AF         uint8 // of the wire key

@@ -119,6 +119,10 @@ func parseValue(a *attrs, f *pfstate.Flow) {
 		parseSeqAdj(a, f, 0)
 	case ctaSeqAdjReply:
 		parseSeqAdj(a, f, 1)
+	case ctaCountersOrig:
+		parseCounters(a, f, 0)
+	case ctaCountersReply:
+		parseCounters(a, f, 1)
 	}
 }
 

@@ -124,3 +124,22 @@ func parseSeqAdj(a *attrs, f *pfstate.Flow, dir int) {
 		f.Has |= pfstate.HasSeqAdj
 	}
 }
+
+// parseCounters decodes CTA_COUNTERS_ORIG and _REPLY, which stand in dumps and
+// in the end of an entry where nf_conntrack_acct is set.
+func parseCounters(a *attrs, f *pfstate.Flow, dir int) {
+	in := attrs{rest: a.data}
+	for in.next() {
+		switch in.typ {
+		case ctaCountersPackets:
+			in.u64(&f.Counts.Packets[dir])
+		case ctaCountersBytes:
+			in.u64(&f.Counts.Bytes[dir])
+		}
+	}
+	if in.bad {
+		a.fail()
+		return
+	}
+	f.Has |= pfstate.HasCounts
+}

@@ -24,23 +24,25 @@ const (
 
 // enum ctattr_type.
 const (
-	ctaTupleOrig   = 1
-	ctaTupleReply  = 2
-	ctaStatus      = 3
-	ctaProtoinfo   = 4
-	ctaHelp        = 5
-	ctaNATSrc      = 6
-	ctaTimeout     = 7
-	ctaMark        = 8
-	ctaID          = 12
-	ctaNATDst      = 13
-	ctaSeqAdjOrig  = 15
-	ctaSeqAdjReply = 16
-	ctaZone        = 18
-	ctaMarkMask    = 21
-	ctaLabels      = 22
-	ctaFilter      = 25
-	ctaStatusMask  = 26
+	ctaTupleOrig     = 1
+	ctaTupleReply    = 2
+	ctaStatus        = 3
+	ctaProtoinfo     = 4
+	ctaHelp          = 5
+	ctaNATSrc        = 6
+	ctaTimeout       = 7
+	ctaMark          = 8
+	ctaCountersOrig  = 9
+	ctaCountersReply = 10
+	ctaID            = 12
+	ctaNATDst        = 13
+	ctaSeqAdjOrig    = 15
+	ctaSeqAdjReply   = 16
+	ctaZone          = 18
+	ctaMarkMask      = 21
+	ctaLabels        = 22
+	ctaFilter        = 25
+	ctaStatusMask    = 26
 )
 
 // enum ctattr_tuple, ctattr_ip, ctattr_l4proto.
@@ -86,7 +88,8 @@ const (
 	ctaSCTPVTagReply = 3
 )
 
-// enum ctattr_nat, ctattr_protonat, ctattr_seqadj, ctattr_help, ctattr_filter.
+// enum ctattr_nat, ctattr_protonat, ctattr_seqadj, ctattr_help, ctattr_counters,
+// ctattr_filter.
 const (
 	ctaNATv4Min = 1
 	ctaNATv4Max = 2
@@ -102,6 +105,9 @@ const (
 	ctaSeqAdjAfter  = 3
 
 	ctaHelpName = 1
+
+	ctaCountersPackets = 1
+	ctaCountersBytes   = 2
 
 	ctaFilterOrigFlags = 1
 	filterProtoNum     = 1 << 3 // CTA_FILTER_F_CTA_PROTO_NUM

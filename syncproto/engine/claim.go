@@ -232,6 +232,7 @@ func (e *Engine) dumpRecord(now int64, f *pfstate.Flow) {
 func (e *Engine) dumpKnown(now int64, r pfstate.Ref, f *pfstate.Flow) {
 	s := e.tab.At(r)
 	s.Seen = e.dump.gen
+	e.tab.CountKernel(r, f)
 	if s.LastLocal >= e.dump.start || s.LastOp >= e.dump.start || s.Op != 0 || s.InFlight != 0 {
 		return
 	}

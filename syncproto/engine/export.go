@@ -37,6 +37,12 @@ func (e *Engine) toWire(now int64, s *pfstate.State, side pfstate.Side, w *syncp
 	w.Timeout = e.timeoutIndex(s, w.Timeout)
 }
 
+// countsToWire adds what has passed of the connection.
+func (e *Engine) countsToWire(r pfstate.Ref, w *syncproto.State) {
+	c := e.tab.Counts(r)
+	w.Packets, w.Bytes = c.Packets, c.Bytes
+}
+
 // timeoutIndex is an index that the format knows: FreeBSD has some of its own.
 func (e *Engine) timeoutIndex(s *pfstate.State, i uint8) uint8 {
 	if i < e.cfg.Format.TimeoutLimit() {

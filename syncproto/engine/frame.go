@@ -313,7 +313,7 @@ func (e *Engine) addState(now int64, f *frame, r pfstate.Ref, q uint8, ask bool)
 		if s.Name(side).IsZero() || pair && side == pfstate.SideIn && e.scratch.half == r {
 			continue
 		}
-		if !e.addSide(now, f, s, side, q, ask) {
+		if !e.addSide(now, f, r, side, q, ask) {
 			if pair && side == pfstate.SideOut {
 				e.scratch.half = r // an MTU too small for both: the other in the next frame
 			}
@@ -323,10 +323,14 @@ func (e *Engine) addState(now int64, f *frame, r pfstate.Ref, q uint8, ask bool)
 	e.scratch.half = 0
 	s.Flags |= pfstate.FlagAnnounced
 	s.SentExpire, s.LastSent = s.Expire, now
+	if q != qUpdC {
+		e.tab.CountTold(r)
+	}
 	return true
 }
 
-func (e *Engine) addSide(now int64, f *frame, s *pfstate.State, side pfstate.Side, q uint8, ask bool) bool {
+func (e *Engine) addSide(now int64, f *frame, r pfstate.Ref, side pfstate.Side, q uint8, ask bool) bool {
+	s := e.tab.At(r)
 	id, action := s.Name(side), queueAction[q]
 	e.scratch.tlvs = e.extras(e.scratch.tlvs[:0], s, side, q != qUpdC)
 	if f.carried == -1 && s.Carried() {
@@ -337,6 +341,7 @@ func (e *Engine) addSide(now int64, f *frame, s *pfstate.State, side pfstate.Sid
 		e.updCOf(now, s, side, &e.scratch.updc)
 	} else {
 		e.toWire(now, s, side, &e.scratch.wire)
+		e.countsToWire(r, &e.scratch.wire)
 		if ask {
 			e.scratch.wire.StateFlags |= syncproto.FlagAck
 		}

@@ -17,7 +17,8 @@ type record struct {
 	timeout     uint8
 	expire      uint32 // seconds left
 	age         uint32 // seconds
-	compressed  bool   // an UPD_C: no tuples, nothing but the halves
+	counts      pfstate.Counts
+	compressed  bool // an UPD_C: no tuples, nothing but the halves
 	ackWanted   bool
 	carried     bool // the sender carries it
 	linux       bool // the sender is a Linux
@@ -52,6 +53,7 @@ func (e *Engine) fromWire(x *rx, f syncproto.Format, w *syncproto.State, m *reco
 		name: pfstate.ID{ID: w.ID, CreatorID: w.CreatorID}, proto: w.Proto,
 		timeout: w.Timeout, expire: w.Expire, age: w.Creation,
 		ackWanted: w.StateFlags&syncproto.FlagAck != 0, linux: x.info != nil,
+		counts: pfstate.Counts{Packets: w.Packets, Bytes: w.Bytes},
 	}
 	if w.CreatorID == 0 {
 		return ReasonCreatorZero, false
@@ -374,6 +376,7 @@ func (e *Engine) take(now int64, r pfstate.Ref, m *record, src, dst bool) {
 	}
 	s.Timeout = pfstate.TimeoutIndex(s.Proto, s.Src.State, s.Dst.State)
 	e.takeExtra(s, m)
+	e.tab.CountPeer(r, m.counts)
 	s.LastPeer = now
 	if m.carried && s.Has(pfstate.FlagCarried) && now-s.LastLocal > opSettle && e.later(now, s, m) {
 		e.setCarried(s, false) // they have seen the latest packet

@@ -142,6 +142,7 @@ func (e *Engine) enter(now int64, f *pfstate.Flow) pfstate.Ref {
 	e.takeTimeout(now, s, f)
 	s.LastLocal = now
 	s.Seen = e.dump.gen
+	e.tab.CountKernel(r, f)
 	e.tab.LinkTuples(r)
 	return r
 }

@@ -157,6 +157,7 @@ func (m *record) reverse() {
 	m.zone[0], m.zone[1] = m.zone[1], m.zone[0]
 	m.src, m.dst = m.dst, m.src
 	m.tcpFlags[0], m.tcpFlags[1] = m.tcpFlags[1], m.tcpFlags[0]
+	m.counts = m.counts.Reversed()
 }
 
 // otherHalf finds the State of which a pf's record is the other side: both

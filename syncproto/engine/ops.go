@@ -146,6 +146,7 @@ func (e *Engine) doneCreate(now int64, r pfstate.Ref, res *pfstate.Result) {
 	case pfstate.ResultOK:
 		s := e.tab.At(r)
 		s.CtID = 0 // that of an entry before
+		e.tab.CountNewEntry(r)
 		e.inKernel(now, r)
 	case pfstate.ResultExists:
 		e.reason(ReasonKernelExists)
@@ -238,6 +239,7 @@ func (e *Engine) gotEntry(now int64, r pfstate.Ref, f *pfstate.Flow) {
 		e.gotOther(now, r, f)
 		return
 	}
+	e.tab.CountKernel(r, f)
 	behind := e.kernelBehind(s, f)
 	c := e.tab.Absorb(s, f) &^ pfstate.ChangeBack // then it merely lags behind
 	late := s.Expire <= now+refreshSlack

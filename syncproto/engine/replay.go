@@ -82,6 +82,7 @@ func (p *Replay) States(now int64, dst []syncproto.State) []syncproto.State {
 			if !s.Name(side).IsZero() {
 				dst = append(dst, syncproto.State{})
 				p.e.toWire(now, s, side, &dst[len(dst)-1])
+				p.e.countsToWire(r, &dst[len(dst)-1])
 			}
 		}
 	}

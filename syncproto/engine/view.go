@@ -17,5 +17,6 @@ func (e *Engine) Record(now int64, r pfstate.Ref, w *syncproto.State) {
 		side = pfstate.SideOut
 	}
 	e.toWire(now, s, side, w)
+	e.countsToWire(r, w)
 	e.cfg.Format = sent
 }

@@ -30,10 +30,12 @@ func ctText(w io.Writer, s *control.State) error {
 		fmt.Fprintf(w, "%s ", s.CTState)
 	}
 	ctTuple(w, s, orig, false)
+	ctCounts(w, s, 0)
 	if s.Status&ctSeenReply == 0 {
 		io.WriteString(w, "[UNREPLIED] ")
 	}
 	ctTuple(w, s, reply, true)
+	ctCounts(w, s, 1)
 	if s.Status&ctAssured != 0 {
 		io.WriteString(w, "[ASSURED] ")
 	}
@@ -46,6 +48,14 @@ func ctText(w io.Writer, s *control.State) error {
 	}
 	_, err := io.WriteString(w, "use=1\n")
 	return err
+}
+
+// ctCounts prints what has passed in a direction, if anything was counted at
+// all.
+func ctCounts(w io.Writer, s *control.State, dir int) {
+	if s.Packets != [2]uint64{} {
+		fmt.Fprintf(w, "packets=%d bytes=%d ", s.Packets[dir], s.Bytes[dir])
+	}
 }
 
 func ctTuple(w io.Writer, s *control.State, t [2]control.Endpoint, reply bool) {
