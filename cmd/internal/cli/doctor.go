@@ -54,5 +54,5 @@ func findingText(w io.Writer, f doctor.Finding, colour bool) {
 	if f.Remedy != "" {
 		remedy = "; remedy: " + f.Remedy
 	}
-	fmt.Fprintf(w, "%s  %-10s  %s%s\n", level, f.Check, f.Text, remedy)
+	fmt.Fprintf(w, "%s  %-10s  %s\n", level, f.Check, printable(f.Text+remedy))
 }

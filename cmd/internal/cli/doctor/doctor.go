@@ -70,8 +70,12 @@ func (d *Doctor) Examine(ctx context.Context) []Finding {
 	if e.alive {
 		e.tables()
 		e.sync()
+		e.identity()
 	}
 	e.programs()
+	if e.alive {
+		e.buffers()
+	}
 	return e.found
 }
 
@@ -84,6 +88,14 @@ func Worst(found []Finding) Level {
 		}
 	}
 	return worst
+}
+
+// count is a number of things.
+func count[N int | uint64](n N, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
 }
 
 func (e *exam) ok(check, format string, args ...any) {

@@ -88,8 +88,8 @@ func (p *patient) wait(context.Context, time.Duration) {
 	p.count()
 }
 
-func (p *patient) examine(t *testing.T) map[string]Finding {
-	d := Doctor{Daemon: p, Name: "pfsync0", Dirs: control.Dirs{Run: "/run/pfsync"}, Host: Host{
+func (p *patient) doctor() *Doctor {
+	return &Doctor{Daemon: p, Name: "pfsync0", Dirs: control.Dirs{Run: "/run/pfsync"}, Host: Host{
 		FS: p.root, Wait: p.wait,
 		Run: func(context.Context, string, ...string) ([]byte, error) {
 			return os.ReadFile("testdata/" + p.nft + ".json")
@@ -102,8 +102,11 @@ func (p *patient) examine(t *testing.T) map[string]Finding {
 			return l, nil
 		},
 	}}
+}
+
+func (p *patient) examine(t *testing.T) map[string]Finding {
 	all := map[string]Finding{}
-	for _, f := range d.Examine(t.Context()) {
+	for _, f := range p.doctor().Examine(t.Context()) {
 		if _, twice := all[f.Check]; twice && f.Check != "peer" {
 			t.Errorf("%s is told twice", f.Check)
 		}
@@ -127,6 +130,21 @@ func TestHealthy(t *testing.T) {
 	}
 }
 
+// TestOrder: the questions come in the order a person would ask them.
+func TestOrder(t *testing.T) {
+	p := newPatient()
+	p.stats.Reasons["dumpinterval"] = 10
+	var order []string
+	for _, f := range p.doctor().Examine(t.Context()) {
+		order = append(order, f.Check)
+	}
+	want := "daemon, device, syncdev, address, mtu, group, sending, peer, ttl, version, rules in, rules out, conntrack, " +
+		"events, liberal, loose, table, peer table, liveness, bulk, hostid, conntrackd, keepalived, buffers"
+	if got := strings.Join(order, ", "); got != want {
+		t.Errorf("%s\nwant %s", got, want)
+	}
+}
+
 // TestFindings: one thing is wrong, and that is what is found.
 func TestFindings(t *testing.T) {
 	peer := func(p *patient) *control.Peer { return &p.st.Peers[0] }
@@ -141,6 +159,7 @@ func TestFindings(t *testing.T) {
 		{"no daemon", func(p *patient) { p.err = control.ErrNotRunning }, "daemon", Fault, "no daemon runs", "syncdev IF starts it"},
 		{"denied", func(p *patient) { p.err = control.ErrPermission }, "daemon", Fault, "permission denied", "be root"},
 		{"other version", func(p *patient) { p.err = control.ErrVersion }, "daemon", Fault, "other version", "restart"},
+		{"stopped", func(p *patient) { p.err = control.ErrTimeout }, "daemon", Fault, "does not answer", "kill -CONT"},
 		{"other namespace", func(p *patient) { p.err = control.ErrNetNS }, "daemon", Fault, "another network namespace", "journal"},
 		{"no device", func(p *patient) { delete(p.links, "pfsync0") }, "device", Fault, "pfsync0 is not there", "restart"},
 		{"down", func(p *patient) { p.st.Up = false }, "device", Fault, "pfsync0 is down", "pfsync0 up"},
@@ -210,7 +229,7 @@ func TestFindings(t *testing.T) {
 		{"looks often", func(p *patient) { p.stats.Reasons["dumpinterval"] = 10 }, "liveness", OK, "every 10 s", ""},
 		{"looks seldom", func(p *patient) { p.stats.Reasons["dumpinterval"], p.stats.Reasons["dumppermille"] = 40, 48 }, "liveness", Warning, "every 40 s, for 4.8 %", "udp_timeout=160"},
 		{"small buffer", func(p *patient) { p.stats.Reasons["eventbuffer"] = 425984 }, "buffers", Warning, "rmem_max is 212992", "rmem_max="},
-		{"overrun", func(p *patient) { p.stats.Reasons["overrun"] = 1 }, "buffers", Warning, "lost 1 times", "rmem_max="},
+		{"overrun", func(p *patient) { p.stats.Reasons["overrun"] = 1 }, "buffers", Warning, "read again, 1 time", "rmem_max="},
 		{"bulk runs", func(p *patient) { p.st.Sync = control.Sync{State: control.SyncBulk, Percent: 41} }, "bulk", Warning, "bulk 41%", "wait"},
 		{"bulk failed", func(p *patient) { p.st.Sync = control.Sync{State: control.SyncFailed, Tries: 12} }, "bulk", Fault, "asked 12 times", "bulk"},
 		{"diverged", func(p *patient) { p.st.Sync.State = control.SyncDiverged }, "bulk", Warning, "repaired", "wait"},

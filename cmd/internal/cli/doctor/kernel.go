@@ -69,7 +69,6 @@ func (e *exam) tables() {
 	e.ownTable()
 	e.peerTables()
 	e.liveness()
-	e.buffers()
 }
 
 func (e *exam) ownTable() {
@@ -86,7 +85,7 @@ func (e *exam) ownTable() {
 	case c.Max > 0 && c.Kernel*100 >= c.Max*nearly:
 		e.warn(check, "the state table is nearly full: "+text, remedy)
 	default:
-		e.ok(check, "%s here, %d states", text, c.Total)
+		e.ok(check, "%s here, %s", text, count(c.Total, "state"))
 	}
 }
 
@@ -126,7 +125,7 @@ func (e *exam) peerTables() {
 	case most == 0:
 		e.ok(check, "no peer tells of states that would not fit here")
 	default:
-		e.ok(check, "the largest of a peer has %d states, which fit here", most)
+		e.ok(check, "the largest of a peer has %s, which can be here too", count(most, "state"))
 	}
 }
 
@@ -146,7 +145,7 @@ func (e *exam) buffers() {
 	case have > 0 && have < enoughBuffer:
 		e.warn(check, fmt.Sprintf("the event buffer has %d bytes, %s is %s: bursts will be lost", have, name, limit), remedy)
 	case lost > 0:
-		e.warn(check, fmt.Sprintf("events were lost %d times, and the table read again", lost), fmt.Sprintf("sysctl %s=%d, and restart pfsyncd", name, 4*enoughBuffer))
+		e.warn(check, fmt.Sprintf("events were lost, and the table read again, %s", count(lost, "time")), fmt.Sprintf("sysctl %s=%d, and restart pfsyncd", name, 4*enoughBuffer))
 	default:
 		e.ok(check, "the event buffer has %d bytes, %s is %s", have, name, limit)
 	}

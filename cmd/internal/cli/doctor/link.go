@@ -29,6 +29,8 @@ func (e *exam) daemon() {
 		e.fault(check, err.Error(), "be root, or a member of the group "+control.Group)
 	case errors.Is(err, control.ErrVersion):
 		e.fault(check, err.Error(), "restart pfsyncd: it is older or newer than this command")
+	case errors.Is(err, control.ErrTimeout):
+		e.fault(check, err.Error(), "ps -C pfsyncd -o pid,stat shows T if it is stopped, then kill -CONT PID; else look into the journal: journalctl -u pfsyncd")
 	default:
 		e.fault(check, err.Error(), "look into the journal: journalctl -u pfsyncd")
 	}

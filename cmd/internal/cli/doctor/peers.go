@@ -12,7 +12,6 @@ func (e *exam) peers() {
 	e.heard()
 	e.ttl()
 	e.version()
-	e.identity()
 }
 
 func (e *exam) heard() {

@@ -131,6 +131,7 @@ func two(t *testing.T, tools ...string) (a, b *firewall) {
 // TestReal: a pair on which all is well, then one thing after the other that is
 // not.
 func TestReal(t *testing.T) {
+	t.Parallel()
 	a, b := two(t)
 	for _, f := range []*firewall{a, b} {
 		nstest.EventuallyNil(t, patience, func() error {
@@ -171,8 +172,56 @@ func TestReal(t *testing.T) {
 	a.expect("daemon", doctor.Fault, "no daemon runs")
 }
 
+// TestProvoked: what is wrong between two firewalls, or with one of them, one
+// thing after the other, each put right again.
+func TestProvoked(t *testing.T) {
+	t.Parallel()
+	a, b := two(t, "iptables", "conntrack", "nft")
+	for _, chain := range []struct{ check, name string }{{"rules in", "INPUT"}, {"rules out", "OUTPUT"}} {
+		a.Run(t, "iptables", "-A", chain.name, "-p", "tcp", "--dport", "9", "-j", "ACCEPT")
+		a.Run(t, "iptables", "-A", chain.name, "-p", "240", "-j", "DROP")
+		a.expect(chain.check, doctor.Fault, "filter "+chain.name+", rule ")
+		a.Run(t, "iptables", "-D", chain.name, "2")
+		a.expect(chain.check, doctor.OK, "")
+	}
+
+	b.Nft(t, "table ip age { chain output { type filter hook output priority 5; ip protocol 240 ip ttl set 64; }; }")
+	a.expect("ttl", doctor.Warning, "forges")
+	b.Run(t, "nft", "delete", "table", "ip", "age")
+
+	b.must("version", "1400")
+	a.expect("version", doctor.Fault, ", we send 6")
+	b.must("version", "6")
+	a.expect("version", doctor.OK, "")
+
+	for _, f := range []*firewall{a, b} {
+		f.Run(t, "ip", "link", "set", nstest.SyncDev, "mtu", "576")
+	}
+	a.expect("mtu", doctor.Warning, "576")
+	for _, f := range []*firewall{a, b} {
+		f.Run(t, "ip", "link", "set", nstest.SyncDev, "mtu", "1500")
+	}
+	a.expect("mtu", doctor.OK, "")
+
+	for _, port := range []string{"1", "2"} {
+		b.Run(t, "conntrack", "-I", "-s", "10.0.1.9", "-d", "10.0.9.9", "-p", "udp", "--sport", port, "--dport", "9", "-t", "1000")
+	}
+	nstest.Eventually(t, patience, func() bool { return strings.Count(a.must("states"), "10.0.1.9:") == 2 }, "both states")
+	a.must("maxstates", "2")
+	a.expect("table", doctor.Fault, "2 of 2")
+	a.must("maxstates", "0")
+	a.expect("table", doctor.OK, "")
+
+	_, id, _ := strings.Cut(a.must(), "hostid: ")
+	b.must("hostid", strings.Fields(id)[0])
+	a.expect("hostid", doctor.Fault, "has our hostid")
+	b.must("hostid", "random")
+	a.expect("hostid", doctor.OK, "")
+}
+
 // TestNobody: a firewall that has never heard another.
 func TestNobody(t *testing.T) {
+	t.Parallel()
 	top := nstest.NewTopology(t, nstest.Options{})
 	if err := programs(); err != nil {
 		t.Fatal(err)
@@ -186,6 +235,7 @@ func TestNobody(t *testing.T) {
 
 // TestPrograms: conntrackd and keepalived, the real ones.
 func TestPrograms(t *testing.T) {
+	t.Parallel()
 	a, _ := two(t, "conntrackd", "keepalived", "unshare")
 	conf := filepath.Join(a.dir, "conntrackd.conf")
 	write(t, conf, fmt.Sprintf(conntrackdConf, a.dir, a.dir))
