@@ -44,7 +44,7 @@ func TestManualWire(t *testing.T) {
 	for number := range rows {
 		t.Errorf("pfsync.4 has a type %s, tlv.go has not", number)
 	}
-	for _, f := range []int{syncproto.InfoCarried, syncproto.InfoInSync, syncproto.InfoSending} {
+	for _, f := range []int{syncproto.InfoCarried, syncproto.InfoInSync, syncproto.InfoSending, syncproto.InfoDigests} {
 		if !strings.Contains(page, fmt.Sprintf("0x%02x", f)) {
 			t.Errorf("flag %#02x is not in pfsync.4", f)
 		}

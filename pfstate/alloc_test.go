@@ -40,6 +40,10 @@ func TestNoAllocation(t *testing.T) {
 		{"absorb", func() { tab.Absorb(s, &f) }},
 		{"flow of", func() { _ = tab.FlowOf(s, second) }},
 		{"filter", func() { filter.Match(&f) }},
+		{"digest", func() {
+			tab.At(refs[8]).Mark++
+			tab.DigestIn(refs[8])
+		}},
 		{"direction", func() { s.Direction() }},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -121,3 +121,26 @@ func BenchmarkAbsorb(b *testing.B) {
 		tab.Absorb(s, &f)
 	}
 }
+
+// BenchmarkDigestIn: a state has changed, and its bucket's sum follows.
+func BenchmarkDigestIn(b *testing.B) {
+	atSizes(b, func(b *testing.B, tab *Table, refs []Ref) {
+		i := 0
+		for b.Loop() {
+			i = step(i, len(refs))
+			tab.At(refs[i]).Mark++
+			tab.DigestIn(refs[i])
+		}
+	})
+}
+
+// BenchmarkDigestWalk: all states are entered anew, as the slow walk does.
+func BenchmarkDigestWalk(b *testing.B) {
+	atSizes(b, func(b *testing.B, tab *Table, refs []Ref) {
+		i := 0
+		for b.Loop() {
+			i = (i + 1) % len(refs)
+			tab.DigestIn(refs[i])
+		}
+	})
+}

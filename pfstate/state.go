@@ -113,6 +113,8 @@ type State struct {
 
 	Src, Dst Peer // of the sender of the first packet, and of the other
 
+	bucket uint16 // whose sum digest is in
+
 	Created   int64
 	Expire    int64 // when it ends unless it lives on
 	LastLocal int64 // last news from our kernel
@@ -145,6 +147,7 @@ type State struct {
 	Seen       uint8    // generation of the dump that last told it
 	Defer      Deferral // what holding its first packet has come to
 	linked     uint8    // indexes it is in
+	digest     uint32   // in the sum of its bucket, 0 in none
 }
 
 // Name returns the state's name of a side; zero if it has none.

@@ -26,6 +26,8 @@ type Table struct {
 
 	extra     []Extra
 	freeExtra []uint32
+
+	digests [DigestBuckets]uint64
 }
 
 // index is a chained hash table of nodes; a node is ref<<2 | slot.
@@ -82,6 +84,7 @@ func (t *Table) Alloc(af, proto uint8) (Ref, *State) {
 // Free gives r back. It must be on no queue; its names and tuples go with it.
 func (t *Table) Free(r Ref) {
 	s := t.At(r)
+	t.DigestOut(r)
 	t.UnlinkTuples(r)
 	for side := range Sides {
 		t.ClearName(r, side)

@@ -73,13 +73,14 @@ const (
 	InfoCarried = 0x01 // the sender carries the traffic of all states in this frame
 	InfoInSync  = 0x02 // the sender has had its bulk transfer and missed nothing since
 	InfoSending = 0x04 // the sender is in the middle of a bulk transfer of its table
+	InfoDigests = 0x08 // the sender answers TLVWantDigests and what goes with it
 )
 
 // FrameInfo is the first message of a Linux region.
 type FrameInfo struct {
 	Magic     uint32 // LinuxMagic
 	Layout    uint8  // LinuxLayout
-	Flags     uint8  // InfoCarried, InfoInSync, InfoSending
+	Flags     uint8  // InfoCarried, InfoInSync, InfoSending, InfoDigests
 	Demotion  uint8  // the sender's demotion, 255 at most
 	Pad       uint8  // sent 0, ignored
 	Epoch     uint32 // another one after each start of the sender: frame numbers begin anew

@@ -3,6 +3,7 @@ package syncproto_test
 import (
 	"bytes"
 	"errors"
+	"maps"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -30,7 +31,8 @@ func everyTLV() []byte {
 	b = AppendPair(b, &Pair{Other: ID{ID: 9, CreatorID: 10}, Addr: [16]byte{11, 15: 12}, Port: 13})
 	b = AppendWantFrames(b, []Frames{{1, 2, 3}, {4, 5, 6}})
 	b = AppendDigest(b, 1024, 17, []uint64{1 << 63, 2})
-	return AppendWantBuckets(b, 1024, []uint16{3, 9, 1023})
+	b = AppendWantBuckets(b, 1024, []uint16{3, 9, 1023})
+	return append(b, digestTLVs()...)
 }
 
 // parseEvery reads a value by every parser, whatever its type, and returns
@@ -87,6 +89,7 @@ func parseEvery(v []byte) map[TLV]any {
 		}
 		note(nil, [2]any{want.Buckets, buckets}, TLVWantBuckets)
 	}
+	parseDigests(v, got)
 	return got
 }
 
@@ -102,6 +105,7 @@ func TestTLVs(t *testing.T) {
 		TLVDigest:      [3]any{uint16(1024), uint16(17), []uint64{1 << 63, 2}},
 		TLVWantBuckets: [2]any{uint16(1024), []uint16{3, 9, 1023}},
 	}
+	maps.Copy(want, wantDigestTLVs())
 	got := make(map[TLV]any)
 	list := append(everyTLV(), 0, 0, 0)
 	for typ, v, rest, ok := NextTLV(list); ok; typ, v, rest, ok = NextTLV(rest) {
@@ -147,7 +151,7 @@ func TestTLVShort(t *testing.T) {
 			}
 		})
 	}
-	if got := parseEvery([]byte{}); len(got) != 1 { // an empty list of frames is a list
+	if got := parseEvery([]byte{}); len(got) != 2 { // an empty list of frames, or of names, is a list
 		t.Errorf("read from nothing: %v", got)
 	}
 }
@@ -161,6 +165,9 @@ func TestTLVLimits(t *testing.T) {
 		"frames":  AppendWantFrames(nil, make([]Frames, 100)),
 		"digest":  AppendDigest(nil, 1, 0, make([]uint64, 100)),
 		"buckets": AppendWantBuckets(nil, 1, make([]uint16, 300)),
+		"bucket":  AppendBucket(nil, &Bucket{}, make([]Item, 100)),
+		"looked":  AppendLooked(nil, &Looked{}, make([]Found, 100)),
+		"lack":    AppendLack(nil, make([]ID, 100)),
 	} {
 		if len(b) != 2+int(b[1]) {
 			t.Errorf("%s: %d bytes, length %d", name, len(b), b[1])

@@ -31,8 +31,20 @@ const (
 const (
 	TLVWantFrames  TLV = 64 // 12 each: epoch u32, first u32, last u32: send again what these frames named
 	TLVDigest      TLV = 65 // 4 + 8 each: buckets in all u16, number of the first u16, digests u64 of consecutive buckets
-	TLVWantBuckets TLV = 66 // 2 + 2 each: buckets in all u16, numbers u16: send the states of these buckets
+	TLVWantBuckets TLV = 66 // 2 + 2 each: buckets in all u16, numbers u16: tell what is in these buckets
 	TLVFramesAgain TLV = 67 // 13: epoch u32, first u32, last u32, forgotten u8: what these frames named has been sent again, or (1) is not known any more
+	TLVWantDigests TLV = 68 // 6: buckets in all u16, number of the first u16, how many u16: tell their digests
+	TLVBucket      TLV = 69 // 8 + 17 each: buckets in all u16, number u16, states in it u16, place of the first u16; id u64, creatorid u32, digest u32, flags u8
+	TLVLook        TLV = 70 // 4: number u32: compare your table with your kernel, then say so
+	TLVLooked      TLV = 71 // 8 + 13 each: number u32, states found other than thought u32; of some id u64, creatorid u32, how u8
+	TLVLack        TLV = 72 // 12 each: id u64, creatorid u32: the sender does not have these states of which the receiver has told
+)
+
+// MaxLooked, MaxItems and MaxLack are how many items one TLV holds.
+const (
+	MaxLooked = (MaxTLV - 8) / 13
+	MaxItems  = (MaxTLV - 8) / 17
+	MaxLack   = MaxTLV / 12
 )
 
 // MaxTLV is the longest value in bytes.

@@ -38,7 +38,13 @@ func controlTLVs() [][]byte {
 	a = syncproto.AppendDigest(a, 1024, 17, []uint64{1 << 63, 2})
 	b := syncproto.AppendWantBuckets(nil, 2048, []uint16{3, 9, 1023})
 	b = syncproto.AppendFramesAgain(b, &syncproto.FramesAgain{Frames: syncproto.Frames{Epoch: 7, First: 8, Last: 9}, Forgotten: true})
-	return [][]byte{a, b}
+	b = syncproto.AppendWantDigests(b, &syncproto.WantDigests{Buckets: 64, First: 31, Count: 33})
+	b = syncproto.AppendLook(b, 5)
+	c := syncproto.AppendBucket(nil, &syncproto.Bucket{Buckets: 128, Number: 65, Total: 2, First: 1},
+		[]syncproto.Item{{ID: syncproto.ID{ID: 0x51, CreatorID: 0x52}, Digest: 0x53, Flags: syncproto.ItemRefused}})
+	c = syncproto.AppendLooked(c, &syncproto.Looked{Number: 6, Total: 7}, []syncproto.Found{{ID: syncproto.ID{ID: 0x61, CreatorID: 0x62}, How: syncproto.FoundGone}})
+	c = syncproto.AppendLack(c, []syncproto.ID{{ID: 0x71, CreatorID: 0x72}})
+	return [][]byte{a, b, c}
 }
 
 // linuxFrame builds a frame with a delete and the region with those lists.
@@ -64,12 +70,12 @@ func linuxFrame(t *testing.T) []byte {
 
 func TestLinuxRegion(t *testing.T) {
 	want := map[string]string{
-		"action.name": "DEL_C LINUX", "count": "1 5", "id": "0x0000000000000001 0x0000000000000003 0x0000000000000003",
-		"creatorid": "0x00000002 0x00000002 0x00000002", "linux.peer": "0x00000009 0x00000009",
+		"action.name": "DEL_C LINUX", "count": "1 6", "id": "0x0000000000000001 0x0000000000000003 0x0000000000000003",
+		"creatorid": "0x00000002 0x00000002 0x00000002", "linux.peer": "0x00000009 0x00000009 0x00000009",
 		"linux.magic": "0x4c706673", "linux.layout": "1", "linux.flags": "0x05", "linux.demotion": "32",
 		"linux.epoch": "0x01020304", "linux.frame": "77", "linux.table_size": "1048576", "linux.creatorid": "0xa1b2c3d4",
-		"linux.tlv.type": "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 200 64 65 66 67",
-		"linux.tlv.len":  "4 4 16 3 12 8 1 4 24 4 0 0 4 12 2 30 1 24 20 8 13",
+		"linux.tlv.type": "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 200 64 65 66 67 68 70 69 71 72",
+		"linux.tlv.len":  "4 4 16 3 12 8 1 4 24 4 0 0 4 12 2 30 1 24 20 8 13 6 4 25 21 12",
 		"linux.mark":     "0xdeadbeef", "linux.zone.orig": "1", "linux.zone.reply": "2",
 		"linux.labels": "01000000000000000000000000000010", "linux.helper": "ftp",
 		"linux.sctp.state": "4", "linux.sctp.vtag.orig": "0x00000005", "linux.sctp.vtag.reply": "0x00000006",
@@ -83,7 +89,12 @@ func TestLinuxRegion(t *testing.T) {
 		"linux.pair.id": "0x0000000000000005", "linux.pair.creatorid": "0x00000006",
 		"linux.pair.addr": "c0a80000000000000000000000000000", "linux.pair.port": "80",
 		"linux.want.epoch": "0x00000001 0x00000004", "linux.want.first": "2 5", "linux.want.last": "3 6",
-		"linux.buckets": "1024 2048", "linux.digest.first": "17", "linux.digest": "0x8000000000000000 0x0000000000000002",
+		"linux.buckets": "1024 2048 64 128", "linux.digest.first": "17 31", "linux.want.count": "33",
+		"linux.look": "5 6", "linux.bucket": "65", "linux.bucket.total": "2", "linux.bucket.first": "1",
+		"linux.item.id": "0x0000000000000051", "linux.item.creatorid": "0x00000052", "linux.item.digest": "0x00000053", "linux.item.flags": "0x04",
+		"linux.found.total": "7", "linux.found.id": "0x0000000000000061", "linux.found.creatorid": "0x00000062", "linux.found.how": "1",
+		"linux.lack.id": "0x0000000000000071", "linux.lack.creatorid": "0x00000072",
+		"linux.digest":      "0x8000000000000000 0x0000000000000002",
 		"linux.want.bucket": "3 9 1023",
 		"linux.again.epoch": "0x00000007", "linux.again.first": "8", "linux.again.last": "9", "linux.again.forgotten": "1",
 		"badtlv": "", "badact": "", "badlen": "", "skipped": "",
@@ -135,7 +146,7 @@ func TestLinuxMalformed(t *testing.T) {
 		{"no length", "badact", func(b []byte) []byte { b[region+1] = 0; return b }},
 		{"short messages", "short", func(b []byte) []byte {
 			b[region+1] = 5
-			return cut(b, first+5*5*4)
+			return cut(b, first+6*5*4)
 		}},
 		{"too many messages", "badlen", func(b []byte) []byte { b[region+3]++; return b }},
 		{"TLV runs over", "badtlv", func(b []byte) []byte { b[extra+1] = 200; return b }},

@@ -92,6 +92,7 @@ local TLV_NAME = {
 	[0] = "end", "mark", "zone", "labels", "helper", "sctp", "gre", "code", "tcp", "seqadj", "status",
 	"killed", "carried", "timeout", "dccp", "expect", "pair",
 	[64] = "want-frames", [65] = "digest", [66] = "want-buckets", [67] = "frames-again",
+	[68] = "want-digests", [69] = "bucket", [70] = "look", [71] = "looked", [72] = "lack",
 }
 
 -- Fields
@@ -192,17 +193,22 @@ field("uint8", "linux.flags", "Flags", base.HEX)
 field("bool", "linux.flags.carried", "Sender carries the traffic", 8, nil, 0x01)
 field("bool", "linux.flags.insync", "Sender is in sync", 8, nil, 0x02)
 field("bool", "linux.flags.sending", "Sender is in a bulk transfer", 8, nil, 0x04)
+field("bool", "linux.flags.digests", "Sender answers digests", 8, nil, 0x08)
 numbers("uint8", { { "linux.layout", "Layout" }, { "linux.demotion", "Demotion" },
 	{ "linux.tlv.type", "Type", TLV_NAME }, { "linux.tlv.len", "Length" }, { "linux.icmp.code", "ICMP code" },
 	{ "linux.tcp.state", "TCP state", CT_TCP }, { "linux.sctp.state", "SCTP state", CT_SCTP },
 	{ "linux.dccp.state", "DCCP state", CT_DCCP }, { "linux.dccp.role", "DCCP role" },
-	{ "linux.again.forgotten", "Forgotten" } })
+	{ "linux.again.forgotten", "Forgotten" },
+	{ "linux.found.how", "How", { "gone", "changed", "new" } } })
 numbers("uint16", { { "linux.zone.orig", "Zone of orig" }, { "linux.zone.reply", "Zone of reply" },
 	{ "linux.gre.orig", "GRE key of orig" }, { "linux.gre.reply", "GRE key of reply" },
-	{ "linux.buckets", "Buckets in all" }, { "linux.digest.first", "First bucket" }, { "linux.want.bucket", "Bucket" } })
+	{ "linux.buckets", "Buckets in all" }, { "linux.digest.first", "First bucket" }, { "linux.want.bucket", "Bucket" },
+	{ "linux.want.count", "Buckets wanted" }, { "linux.bucket", "Bucket" }, { "linux.bucket.total", "States in it" },
+	{ "linux.bucket.first", "Place of the first" } })
 numbers("uint32", { { "linux.frame", "Frame" }, { "linux.table_size", "Table size" },
 	{ "linux.timeout", "Seconds left" }, { "linux.want.first", "First frame" }, { "linux.want.last", "Last frame" },
-	{ "linux.again.first", "First frame" }, { "linux.again.last", "Last frame" } })
+	{ "linux.again.first", "First frame" }, { "linux.again.last", "Last frame" }, { "linux.look", "Number of the look" },
+	{ "linux.found.total", "States found other" } })
 numbers("uint64", { { "linux.dccp.seq", "Handshake sequence number" } })
 for _, dir in ipairs({ "orig", "reply" }) do
 	field("uint8", "linux.tcp.flags." .. dir, "TCP flags of " .. dir, base.HEX)
@@ -215,6 +221,12 @@ for name, title in pairs({ want = "Epoch", again = "Epoch" }) do
 	field("uint32", "linux." .. name .. ".epoch", title, base.HEX)
 end
 field("uint64", "linux.digest", "Digest", base.HEX)
+for name, title in pairs({ item = "State", found = "State found", lack = "State lacking" }) do
+	field("uint64", "linux." .. name .. ".id", title .. ", id", base.HEX)
+	field("uint32", "linux." .. name .. ".creatorid", title .. ", creator ID", base.HEX)
+end
+field("uint32", "linux.item.digest", "Digest", base.HEX)
+field("uint8", "linux.item.flags", "Flags", base.HEX)
 field("uint64", "linux.pair.id", "ID of the other half", base.HEX)
 field("uint32", "linux.pair.creatorid", "Creator ID of the other half", base.HEX)
 field("bytes", "linux.pair.addr", "Address")
@@ -622,6 +634,13 @@ local TLV = {
 	[66] = { need = 2, layout = { { 0, 2, "buckets" } }, item = { { 0, 2, "want.bucket" } }, size = 2 },
 	[67] = { need = 13, layout = { { 0, 4, "again.epoch" }, { 4, 4, "again.first" }, { 8, 4, "again.last" },
 		{ 12, 1, "again.forgotten" } } },
+	[68] = { need = 6, layout = { { 0, 2, "buckets" }, { 2, 2, "digest.first" }, { 4, 2, "want.count" } } },
+	[69] = { need = 8, layout = { { 0, 2, "buckets" }, { 2, 2, "bucket" }, { 4, 2, "bucket.total" }, { 6, 2, "bucket.first" } },
+		item = { { 0, 8, "item.id" }, { 8, 4, "item.creatorid" }, { 12, 4, "item.digest" }, { 16, 1, "item.flags" } }, size = 17 },
+	[70] = { need = 4, layout = { { 0, 4, "look" } } },
+	[71] = { need = 8, layout = { { 0, 4, "look" }, { 4, 4, "found.total" } },
+		item = { { 0, 8, "found.id" }, { 8, 4, "found.creatorid" }, { 12, 1, "found.how" } }, size = 13 },
+	[72] = { need = 0, item = { { 0, 8, "lack.id" }, { 8, 4, "lack.creatorid" } }, size = 12 },
 }
 
 -- put_value adds the value of a TLV, n bytes; value is nil if it is empty.
@@ -680,7 +699,7 @@ local function frame_info(ctx, tree, range)
 		return nil
 	end
 	local items = put_all(tree, range, FRAME_INFO, "linux.")
-	for _, name in ipairs({ "carried", "insync", "sending" }) do
+	for _, name in ipairs({ "carried", "insync", "sending", "digests" }) do
 		items.flags:add(F["linux.flags." .. name], range(5, 1))
 	end
 	return "frame " .. range(12, 4):uint()

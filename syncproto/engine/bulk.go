@@ -237,7 +237,7 @@ type Serve struct {
 func (e *Engine) Status(now int64) Status {
 	s := Status{
 		Sync:     e.bulk.state,
-		Diverged: e.dump.diverged || e.repair.doubt(),
+		Diverged: e.dump.diverged || e.repair.doubt() || e.differs(),
 		LinkDown: e.cfg.Sync && !e.link.Up,
 		Clash:    e.peers.clash,
 		Demotion: e.demotion(now),

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"github.com/pfsync/pfsync/pfstate"
+	"github.com/pfsync/pfsync/syncproto"
 )
 
 // maxTombs bounds each set of tombstones.
@@ -177,7 +178,9 @@ func (d *dump) bury(f *pfstate.Flow) {
 
 // NeedDump reports whether a whole dump is wanted at once: events were lost, or
 // a filter was taken away.
-func (e *Engine) NeedDump() bool { return (e.dump.diverged || e.dump.wanted) && !e.dump.running }
+func (e *Engine) NeedDump() bool {
+	return (e.dump.diverged || e.dump.wanted || e.look.wanted) && !e.dump.running
+}
 
 func (e *Engine) overrun() {
 	e.reason(ReasonOverrun)
@@ -203,6 +206,7 @@ func (e *Engine) dumpBegin(now int64, filtered bool) {
 	d.gen++
 	d.sweep = 0
 	d.wanted, d.serving = false, d.wanted
+	e.look.wanted, e.look.running = false, e.look.wanted
 }
 
 // dumpRecord: the kernel has this entry, or had it a moment ago.
@@ -223,7 +227,9 @@ func (e *Engine) dumpRecord(now int64, f *pfstate.Flow) {
 		if !e.dump.serving {
 			e.reason(ReasonReconciled)
 		}
-		e.tab.At(e.localMade(now, f)).Flags |= pfstate.FlagDeaf
+		r = e.localMade(now, f)
+		e.tab.At(r).Flags |= pfstate.FlagDeaf
+		e.foundOther(now, r, syncproto.FoundNew)
 	default:
 		e.dumpKnown(now, r, f)
 	}
@@ -262,6 +268,7 @@ func (e *Engine) dumpKnown(now int64, r pfstate.Ref, f *pfstate.Flow) {
 	case c != 0: // an event that did not reach us
 		if !s.Has(pfstate.FlagDeaf) {
 			e.reason(ReasonReconciled)
+			e.foundOther(now, r, syncproto.FoundChanged)
 		}
 		e.setCarried(s, true)
 		e.localUpdate(now, r, c&pfstate.ChangeMeta != 0 || e.needsFull(now, s))
@@ -300,6 +307,7 @@ func (e *Engine) dumpEnd(now int64, ended, filtered bool) {
 	whole := ended && !d.partial && !filtered
 	d.running = false
 	d.tombs = nil
+	e.lookDumped(now, whole)
 	if !whole {
 		d.wanted = d.wanted || d.serving
 		if ended && d.sweep == 0 {

@@ -95,6 +95,12 @@ type Engine struct {
 	dump    dump
 	claim   claim
 	repair  repair
+	recount recount
+	index   bucketIndex
+	tells   tells
+	look    look
+	check   check
+	verify  Verification
 	graves  graves
 	defers  defers
 	sieve   pfstate.Ref // cursor of the walk after a change of the filter, 0 none
@@ -134,12 +140,16 @@ func (e *Engine) Set(now int64, cfg Config, resync bool) {
 	cfg.Seed, cfg.StartID, cfg.Epoch, cfg.KernelKept, cfg.DownFor, cfg.Log =
 		e.cfg.Seed, e.cfg.StartID, e.cfg.Epoch, e.cfg.KernelKept, e.cfg.DownFor, e.cfg.Log
 	renamed := cfg.HostID != e.cfg.HostID
+	roomier := e.cfg.MaxStates > 0 && (cfg.MaxStates == 0 || cfg.MaxStates > e.cfg.MaxStates)
 	was := e.cfg.Filter
 	e.cfg = cfg
 	if !cfg.Defer || !cfg.Sync {
 		e.ReleaseAll()
 	}
 	e.refilter(now, &was)
+	if roomier {
+		e.doubtAll(now) // there may be what was refused
+	}
 	if renamed {
 		e.peers.clash = netip.Addr{}
 	}
@@ -190,7 +200,7 @@ func (e *Engine) Deadline() int64 {
 	if e.queued() {
 		d = min(d, e.due)
 	}
-	return min(d, e.serve.deadline(e), e.heartbeatAt(), e.repair.deadline())
+	return min(d, e.serve.deadline(e), e.heartbeatAt(), e.repair.deadline(), e.checkDeadline())
 }
 
 // Tick lets time pass.
@@ -201,6 +211,7 @@ func (e *Engine) Tick(now int64) {
 	e.repairTick(now)
 	e.deferTick(now)
 	e.sieveTick(now)
+	e.checkTick(now)
 }
 
 func (e *Engine) log(msg string, args ...any) {

@@ -54,7 +54,7 @@ func (e *Engine) NextFrame(now int64, buf []byte) (fr Frame, ok bool) {
 	f := &e.scratch.frame
 	e.begin(f, buf)
 	show := e.fill(now, f)
-	if f.w.Empty() && !(e.cfg.Sync && (now >= e.heartbeatAt() || e.repair.wants())) {
+	if f.w.Empty() && !(e.cfg.Sync && (now >= e.heartbeatAt() || e.repair.wants() || len(f.extras) > 0)) {
 		return Frame{}, false
 	}
 	return Frame{Data: e.finish(now, f), Show: show}, true
@@ -63,6 +63,7 @@ func (e *Engine) NextFrame(now int64, buf []byte) (fr Frame, ok bool) {
 // fill puts in what is due, and reports whether there was anything.
 func (e *Engine) fill(now int64, f *frame) bool {
 	switch {
+	case e.fillTells(now, f):
 	case len(e.clrs) > 0:
 		e.fillClr(f)
 	case e.bulk.ask || e.reqs.len() > 0:
@@ -184,12 +185,13 @@ func (e *Engine) addLinuxRegion(now int64, f *frame) {
 	if f.carried == 1 {
 		info.Flags |= syncproto.InfoCarried
 	}
-	if e.bulk.state == SyncOK && !e.dump.diverged && !e.repair.doubt() {
+	if e.bulk.state == SyncOK && !e.dump.diverged && !e.repair.doubt() && !e.differs() {
 		info.Flags |= syncproto.InfoInSync
 	}
 	if e.serve.active {
 		info.Flags |= syncproto.InfoSending
 	}
+	info.Flags |= syncproto.InfoDigests
 	if f.w.AddFrameInfo(f.stride, &info) {
 		e.Stats.LinuxOut++
 	}
@@ -326,6 +328,7 @@ func (e *Engine) addState(now int64, f *frame, r pfstate.Ref, q uint8, ask bool)
 	if q != qUpdC {
 		e.tab.CountTold(r)
 	}
+	e.told(r)
 	return true
 }
 

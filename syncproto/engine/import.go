@@ -287,13 +287,13 @@ func (e *Engine) insert(x *rx, m *record) {
 	f := m.flow()
 	switch {
 	case e.cfg.Filter.Match(&f):
-		e.reason(ReasonNoSync)
+		e.refuse(m, ReasonNoSync)
 		return
 	case !x.peer.admitInsert(x.now):
-		e.reason(ReasonRateInsert)
+		e.refuse(m, ReasonRateInsert)
 		return
 	case !e.roomFor():
-		e.reason(ReasonMaxStates)
+		e.refuse(m, ReasonMaxStates)
 		return
 	case m.expire == 0 && m.linux:
 		return // over before it came
@@ -314,6 +314,12 @@ func (e *Engine) insert(x *rx, m *record) {
 	e.take(x.now, r, m, true, true)
 	s.Set(pfstate.FlagAckWanted, m.ackWanted)
 	e.wantOp(r, pfstate.OpCreate)
+}
+
+// refuse: a peer's state is not taken.
+func (e *Engine) refuse(m *record, why Reason) {
+	e.reason(why)
+	e.checkRefused(m.name, why)
 }
 
 // deadHere reports whether the record names an entry that our kernel had and

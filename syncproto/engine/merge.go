@@ -30,7 +30,7 @@ func (e *Engine) updateKnown(x *rx, r pfstate.Ref, m *record) {
 		e.count(CountStale)
 		e.pushC(x.now, r)
 	}
-	if stale < 2 && s.Tries > 0 {
+	if stale < 2 && s.Tries > 0 && (m.carried || s.Tries&triesDenied == 0) {
 		s.Tries = 0
 		e.reason(ReasonRevived)
 	}

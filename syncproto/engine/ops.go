@@ -1,6 +1,9 @@
 package engine
 
-import "github.com/pfsync/pfsync/pfstate"
+import (
+	"github.com/pfsync/pfsync/pfstate"
+	"github.com/pfsync/pfsync/syncproto"
+)
 
 // opRank: of two operations wanted for one entry the higher serves both.
 var opRank = [...]uint8{0: 0, pfstate.OpGet: 1, pfstate.OpUpdate: 2, pfstate.OpCreate: 3, pfstate.OpDelete: 4}
@@ -131,6 +134,9 @@ func (e *Engine) done(now int64, res *pfstate.Result) {
 	case pfstate.OpDelete:
 		e.doneDelete(now, r, res)
 	}
+	if e.tab.InUse(r) {
+		e.known(r)
+	}
 }
 
 // doneDead: the state went while the operation was under way. One that waits
@@ -219,6 +225,7 @@ func (e *Engine) doneGet(now int64, r pfstate.Ref, res *pfstate.Result) {
 	case s.Has(pfstate.FlagInKernel):
 		// Gone. If we did not see how, it was killed if it had time left; but
 		// of what somebody else carries only its carrier knows.
+		e.foundOther(now, r, syncproto.FoundGone)
 		e.gone(now, r, s.Has(pfstate.FlagKilled) || s.Carried() && s.KernExpire > now+refreshSlack)
 	case s.Has(pfstate.FlagRetried):
 		e.reason(ReasonCollision) // the reply tuple is another connection's
@@ -342,6 +349,7 @@ func (e *Engine) erase(r pfstate.Ref, killed bool) {
 	}
 	e.setCarried(s, false)
 	e.tab.UnlinkTuples(r)
+	e.tab.DigestOut(r)
 	s.Flags |= pfstate.FlagDead
 	s.Set(pfstate.FlagKilled, killed)
 	f := e.tab.FlowOf(s, 0)

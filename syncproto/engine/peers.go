@@ -27,6 +27,7 @@ type Peer struct {
 	CreatorID uint32           // Linux, or told in a BUS; 0 unknown
 	Demotion  uint8
 	InSync    bool
+	Digests   bool   // answers what compares tables
 	States    uint32 // Linux: its table size
 	Epoch     uint32
 	Frame     uint32 // newest frame number
@@ -46,6 +47,18 @@ type Peer struct {
 	replies  bucket // records sent for its sake
 	clrs     bucket // walks for its CLR
 	gap      gap
+
+	runSince              int64 // since when we know that its present run lasts
+	doubt                 bool  // a check is due at doubtAt
+	missed                bool  // for frames of it are lost for good
+	doubtAt               int64
+	doubtTries            int
+	bulked                int64 // when too much differed to be named, 0 never
+	nextCheck             int64
+	checkEvery, lastEvery int64
+	explained             []uint64 // by bucket, by how much it differs for good; nil nothing
+	lasting               []uint16 // by bucket, states that differ for good and should not
+	unhealed              int      // sum of lasting
 }
 
 type peers struct {
@@ -146,6 +159,7 @@ func (e *Engine) heard(now int64, p *Peer, version uint8, info *syncproto.FrameI
 	if info != nil {
 		p.CreatorID, p.Demotion, p.States = info.CreatorID, info.Demotion, info.TableSize
 		p.InSync = info.Flags&syncproto.InfoInSync != 0
+		p.Digests = info.Flags&syncproto.InfoDigests != 0
 		e.repairHeard(now, p, info, returned)
 	}
 	p.Last = now
@@ -186,7 +200,8 @@ func (e *Engine) giveUpLost(now int64, id pfstate.ID) {
 	if s.Tries == 0 || s.Has(pfstate.FlagDead) || s.Carried() {
 		return
 	}
-	if s.Tries < 2 {
+	denied := s.Tries & triesDenied
+	if s.Tries&^triesDenied < 2 {
 		s.Tries++
 		e.request(now, id)
 		e.peers.lost.put(named{ID: id})
@@ -194,7 +209,7 @@ func (e *Engine) giveUpLost(now int64, id pfstate.ID) {
 		return
 	}
 	s.Tries = 0
-	if s.Has(pfstate.FlagInKernel) {
+	if s.Has(pfstate.FlagInKernel) && denied == 0 {
 		return // nobody knows it, or no answer got through: its own timeout decides
 	}
 	e.erase(r, false)

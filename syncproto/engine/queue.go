@@ -238,6 +238,7 @@ func (e *Engine) release(r pfstate.Ref) {
 		e.claim.waiting--
 	}
 	e.tab.UnlinkTuples(r)
+	e.tab.DigestOut(r)
 	if s.InFlight != 0 {
 		for side := range pfstate.Sides {
 			e.tab.ClearName(r, side)

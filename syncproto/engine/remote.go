@@ -68,6 +68,7 @@ func (e *Engine) Remote(now int64, from netip.Addr, frame []byte) {
 	if err := rd.Err(); err != nil {
 		e.badFrame(err)
 	}
+	e.checkHear(&x)
 	e.bulkLostEnd(&x)
 }
 
@@ -223,13 +224,16 @@ func (e *Engine) inState(x *rx, reg *syncproto.Region, b []byte) {
 	m := &e.scratch.record
 	if reason, ok := e.fromWire(x, reg.Format, w, m); !ok {
 		e.reason(reason)
+		e.checkRefused(m.name, reason)
 		if reg.Action == syncproto.ActUpd {
 			e.count(CountBadState)
 		}
 		return
 	}
 	m.isNew = reg.Action == syncproto.ActIns
+	name := m.name
 	e.record(x, m)
+	e.heardOf(name)
 }
 
 // record takes a checked record: the state is known by name, by tuple, or new.
@@ -247,6 +251,7 @@ func (e *Engine) record(x *rx, m *record) {
 		case !e.sameEnds(s, m):
 			e.replace(x, r, m)
 		default:
+			e.checkContents(s, m)
 			e.updateKnown(x, r, m)
 		}
 		return
@@ -301,6 +306,7 @@ func (e *Engine) inUpdC(x *rx, reg *syncproto.Region, b []byte) {
 		return
 	}
 	e.updateKnown(x, r, m)
+	e.heardOf(id)
 }
 
 // inRequest takes an UPD_REQ.

@@ -8,8 +8,9 @@ import (
 // Repair between Linux peers (design section 7). Frames are numbered. Who
 // misses some asks for them by number; the sender queues the states that
 // those frames named, as they are now, and then says so. What is older than it
-// remembers is settled by a bulk transfer, after which states that the sender
-// did not name, and nobody carries, are asked for one by one.
+// remembers is settled by comparing the tables (check.go), or by a bulk
+// transfer, after which states that the sender did not name, and nobody
+// carries, are asked for one by one.
 
 const (
 	sentFrames = 1 << 12 // frames remembered
@@ -119,10 +120,13 @@ func (g *gap) arrived(first, last uint32) {
 func (e *Engine) repairHeard(now int64, p *Peer, info *syncproto.FrameInfo, returned bool) {
 	if p.Epoch != info.Epoch {
 		restarted := p.Epoch != 0
-		p.Epoch, p.Frame, p.gap = info.Epoch, info.Frame, gap{}
+		p.Epoch, p.Frame, p.gap, p.runSince = info.Epoch, info.Frame, gap{}, now
 		e.countGaps()
-		if restarted || returned || info.Frame > 1 && e.bulk.over() {
-			e.bulkQuietly(now)
+		switch {
+		case restarted:
+			e.doubt(now, p)
+		case returned || info.Frame > 1 && e.bulk.over():
+			e.bulkQuietly(now) // its table was never heard
 		}
 		return
 	}
@@ -133,7 +137,7 @@ func (e *Engine) repairHeard(now int64, p *Peer, info *syncproto.FrameInfo, retu
 	case d > sentFrames:
 		p.Frame, p.gap = info.Frame, gap{}
 		e.lostFrames(p, uint64(d-1))
-		e.bulkQuietly(now)
+		e.missed(now, p)
 	case d > 1:
 		e.lostFrames(p, uint64(d-1))
 		p.gap.missing(now, info.Epoch, frameAfter(p.Frame), frameBefore(info.Frame))
@@ -160,6 +164,12 @@ func (e *Engine) countGaps() {
 	}
 }
 
+// missed: frames of a peer are lost for good, and with them what they told.
+func (e *Engine) missed(now int64, p *Peer) {
+	p.missed = p.Digests
+	e.doubt(now, p)
+}
+
 // controls reads what a peer wants of us, or answers.
 func (e *Engine) controls(x *rx) {
 	var ex syncproto.Extra
@@ -175,6 +185,8 @@ func (e *Engine) controls(x *rx) {
 				}
 			case syncproto.TLVFramesAgain:
 				e.again(x, v)
+			default:
+				e.asked(x, t, v)
 			}
 		}
 	}
@@ -230,7 +242,7 @@ func (e *Engine) again(x *rx, v []byte) {
 	x.peer.gap.arrived(m.First, m.Last)
 	e.countGaps()
 	if m.Forgotten {
-		e.bulkQuietly(x.now)
+		e.missed(x.now, x.peer)
 	}
 }
 
@@ -301,7 +313,7 @@ func (e *Engine) repairTick(now int64) {
 			case !q.used || q.gap.n == 0 || q.gap.at == 0 || now < q.gap.at:
 			case q.gap.tries >= gapTries:
 				q.gap = gap{}
-				e.bulkQuietly(now)
+				e.missed(now, q)
 			default:
 				q.gap.at = 0
 			}

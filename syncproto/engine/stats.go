@@ -66,6 +66,14 @@ const (
 	ReasonFrameLost                     // a peer's frame did not arrive
 	ReasonFrameAsked                    // asked for again
 	ReasonFrameResent                   // sent again for a peer
+	ReasonChecks                        // comparisons of our table with a peer's
+	ReasonCheckAsked                    // questions asked in them
+	ReasonCheckBuckets                  // buckets whose contents were asked for
+	ReasonCheckDiffered                 // states that differed
+	ReasonCheckHealed                   // of them, healed
+	ReasonCheckUnhealed                 // of them, not to be healed
+	ReasonBadCheck                      // a peer's question or answer that makes no sense
+	ReasonCheckDropped                  // a peer's questions beyond what we hold
 	ReasonRequestsDropped               // more update requests than we hold
 	ReasonDeleteLate                    // an insert or update for a state already deleted
 	ReasonKernelExists                  // creates that the kernel answered: exists
@@ -81,7 +89,8 @@ const (
 var reasonNames = [Reasons]string{
 	"delrefused", "collision", "alias", "later", "reused", "hostidclash", "ownframe", "badsrc", "toomanypeers",
 	"maxstates", "rateinsert", "ratebulk", "ratereply", "rateclr", "unfit", "nosync", "creatorzero", "overrun", "reconciled", "lost", "revived",
-	"framelost", "frameasked", "frameresent", "reqdropped", "deletelate",
+	"framelost", "frameasked", "frameresent",
+	"checks", "checkasked", "checkbuckets", "checkdiffered", "checkhealed", "checkunhealed", "badcheck", "checkdropped", "reqdropped", "deletelate",
 	"kernexists", "kernfull", "kernunsupported", "kerninvalid", "kernbusy", "kerndenied", "kernerror",
 }
 

@@ -13,7 +13,8 @@ var tlvNames = map[syncproto.TLV]string{
 	syncproto.TLVSeqAdj: "seqadj", syncproto.TLVStatus: "status", syncproto.TLVKilled: "killed",
 	syncproto.TLVCarried: "carried", syncproto.TLVTimeout: "timeout", syncproto.TLVDCCP: "dccp",
 	syncproto.TLVExpect: "expect", syncproto.TLVPair: "pair", syncproto.TLVWantFrames: "want-frames", syncproto.TLVDigest: "digest",
-	syncproto.TLVWantBuckets: "want-buckets", syncproto.TLVFramesAgain: "frames-again",
+	syncproto.TLVWantBuckets: "want-buckets", syncproto.TLVFramesAgain: "frames-again", syncproto.TLVWantDigests: "want-digests",
+	syncproto.TLVBucket: "bucket", syncproto.TLVLook: "look", syncproto.TLVLooked: "looked", syncproto.TLVLack: "lack",
 }
 
 // tlvName returns the word for a type, "type N" for one unknown.
