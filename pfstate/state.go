@@ -153,6 +153,16 @@ type State struct {
 // Name returns the state's name of a side; zero if it has none.
 func (s *State) Name(side Side) ID { return ID{s.ids[side], s.creators[side]} }
 
+// Names is how many names it has.
+func (s *State) Names() (n int) {
+	for side := range Sides {
+		if !s.Name(side).IsZero() {
+			n++
+		}
+	}
+	return n
+}
+
 // Direction is what a Linux-made state is to pf: out if only the source is
 // translated, else in (design section 5, direction).
 func (s *State) Direction() uint8 {
@@ -232,4 +242,10 @@ type Foreign struct {
 	SetPrio    [2]uint8
 	RTableID   [2]int32
 	RDomain    [2]uint16
+	Version    uint8     // of the frame: the flags are that system's
+	RtAF       uint8     // family of RtAddr on the wire, FreeBSD 15
+	SyncFlags  uint8     // not FreeBSD 15
+	Queues     [4]uint16 // qid, pqid, dnpipe, dnrpipe, FreeBSD 14 and later
+	RtIfName   [16]byte  // FreeBSD 14 and later
+	OrigIfName [16]byte  // FreeBSD 15
 }

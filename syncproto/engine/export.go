@@ -29,7 +29,7 @@ func (e *Engine) toWire(now int64, s *pfstate.State, side pfstate.Side, w *syncp
 	}
 	e.keysToWire(s, w)
 	if f := e.foreign(s, side); f != nil {
-		foreignToWire(f, w)
+		foreignToWire(e.cfg.Format, f, w)
 	}
 	if f := e.words(s, side); f != nil && e.toPF(now) {
 		w.Src, w.Dst, w.Timeout, w.Expire = peerToWire(s, &f.Src), peerToWire(s, &f.Dst), f.Timeout, seconds(f.Expire-now)
@@ -113,15 +113,6 @@ func (e *Engine) keyToWire(s *pfstate.State, t *pfstate.Tuple, k *syncproto.Key,
 			k.Port[src], k.Port[dst] = t.SrcPort, t.DstPort
 		}
 	}
-}
-
-// foreignToWire gives a pf back what it said.
-func foreignToWire(f *pfstate.Foreign, w *syncproto.State) {
-	w.IfName, w.Rule, w.Anchor = f.IfName, f.Rule, f.Anchor
-	w.RtAddr, w.Rt, w.Log, w.MinTTL, w.SetTOS = f.RtAddr, f.Rt, f.Log, f.MinTTL, f.SetTOS
-	w.StateFlags |= f.StateFlags
-	w.MaxMSS, w.SetPrio, w.RTableID = f.MaxMSS, f.SetPrio, f.RTableID
-	w.Key[0].RDomain, w.Key[1].RDomain = f.RDomain[0], f.RDomain[1]
 }
 
 // updCOf writes a compressed update.

@@ -272,7 +272,7 @@ func (e *Engine) fillDeletes(f *frame) bool {
 	for r := e.queues[qDel].Head(); r != 0; r = e.queues[qDel].Head() {
 		s := e.tab.At(r)
 		killed := s.Has(pfstate.FlagKilled)
-		if !e.fits(f, int(pfstate.Sides), int(pfstate.Sides)*syncproto.IDLen, 2) {
+		if names := s.Names(); names > 1 && !e.fits(f, names, names*syncproto.IDLen, len(killedTLV(killed))) {
 			return false // both of a pair or none
 		}
 		for side := range pfstate.Sides {
@@ -285,13 +285,19 @@ func (e *Engine) fillDeletes(f *frame) bool {
 	return true
 }
 
-func (e *Engine) addDelete(f *frame, id pfstate.ID, killed bool) bool {
-	e.scratch.tlvs = e.scratch.tlvs[:0]
+// killedTLVs is what the Linux region tells of a delete that is to be obeyed.
+var killedTLVs = syncproto.AppendTLV(nil, syncproto.TLVKilled, nil)
+
+func killedTLV(killed bool) []byte {
 	if killed {
-		e.scratch.tlvs = syncproto.AppendTLV(e.scratch.tlvs, syncproto.TLVKilled, nil)
+		return killedTLVs
 	}
+	return nil
+}
+
+func (e *Engine) addDelete(f *frame, id pfstate.ID, killed bool) bool {
 	m := syncproto.ID(id)
-	if !e.add(f, id, e.scratch.tlvs, func() bool { return f.w.AddID(syncproto.ActDelC, &m) }) {
+	if !e.add(f, id, killedTLV(killed), func() bool { return f.w.AddID(syncproto.ActDelC, &m) }) {
 		return false
 	}
 	e.out(syncproto.ActDelC)

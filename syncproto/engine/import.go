@@ -72,7 +72,7 @@ func (e *Engine) fromWire(x *rx, f syncproto.Format, w *syncproto.State, m *reco
 	m.keys(f, w)
 	m.src, m.dst = peerFromWire(&w.Src), peerFromWire(&w.Dst)
 	if x.info == nil {
-		m.foreign(w)
+		m.foreign(f, w)
 		m.carried = !x.peer.sending
 		m.pf.Halves = true
 		if m.expire == 0 { // pf restarts the timeout (pfsync-protocol.md section 10)
@@ -81,7 +81,7 @@ func (e *Engine) fromWire(x *rx, f syncproto.Format, w *syncproto.State, m *reco
 	} else {
 		m.carried = x.info.Flags&syncproto.InfoCarried != 0
 		if m.proto == pfstate.ProtoTCP && w.StateFlags&syncproto.FlagSloppy == 0 {
-			m.foreign(w) // a pf's, told by a third
+			m.foreign(f, w) // a pf's, told by a third
 		}
 	}
 	m.readExtras(x)
@@ -98,7 +98,13 @@ func (m *record) keys(f syncproto.Format, w *syncproto.State) {
 		src, dst = 1, 0
 		m.side = pfstate.SideOut
 	}
-	wt, st := m.tuple(f, wk, src, dst), m.tuple(f, sk, src, dst)
+	before := wk // the packet before translation
+	if m.side == pfstate.SideOut {
+		before = sk
+	}
+	// FreeBSD 13 and earlier tell the id of ICMP twice and not the type.
+	twice := f == syncproto.Format1301 && before.Port[0] == before.Port[1]
+	wt, st := m.tuple(wk, src, dst, twice), m.tuple(sk, src, dst, twice)
 	if m.side == pfstate.SideOut {
 		m.orig, m.reply = st, wt.Inverse(m.proto)
 	} else {
@@ -106,7 +112,7 @@ func (m *record) keys(f syncproto.Format, w *syncproto.State) {
 	}
 }
 
-func (m *record) tuple(f syncproto.Format, k *syncproto.Key, src, dst int) (t pfstate.Tuple) {
+func (m *record) tuple(k *syncproto.Key, src, dst int, twice bool) (t pfstate.Tuple) {
 	n := 16
 	if m.af == pfstate.AFInet {
 		n = 4
@@ -117,7 +123,7 @@ func (m *record) tuple(f syncproto.Format, k *syncproto.Key, src, dst int) (t pf
 	case pfstate.ProtoICMP, pfstate.ProtoICMPv6:
 		t.SrcPort = k.Port[src]
 		typ := k.Port[dst]
-		if f == syncproto.Format1301 && k.Port[src] == typ { // FreeBSD 13 and earlier tell the id twice
+		if twice {
 			typ = 8
 			if m.proto == pfstate.ProtoICMPv6 {
 				typ = 128
@@ -148,16 +154,6 @@ func (e *Engine) timeoutOf(m *record) uint32 {
 		state, _ = pfstate.TCPFromPeers(m.src.State, m.dst.State)
 	}
 	return e.cfg.Timeouts.For(m.proto, state, pfstate.StatusFromPeers(m.proto, m.src.State, m.dst.State))
-}
-
-// foreign keeps what only a pf understands.
-func (m *record) foreign(w *syncproto.State) {
-	m.pf = pfstate.Foreign{
-		Set: true, IfName: w.IfName, Rule: w.Rule, Anchor: w.Anchor, RtAddr: w.RtAddr, Rt: w.Rt,
-		Log: w.Log, MinTTL: w.MinTTL, SetTOS: w.SetTOS, StateFlags: w.StateFlags &^ syncproto.FlagAck,
-		MaxMSS: w.MaxMSS, SetPrio: w.SetPrio, RTableID: w.RTableID,
-		RDomain: [2]uint16{w.Key[0].RDomain, w.Key[1].RDomain},
-	}
 }
 
 // fromUpdC reads a compressed update of a known state.
