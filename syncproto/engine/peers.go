@@ -81,11 +81,25 @@ func (p *peers) lostAt(now int64) {
 // Peers appends all known peers to dst.
 func (e *Engine) Peers(dst []Peer) []Peer {
 	for i := range e.peers.list {
-		if e.peers.list[i].used {
-			dst = append(dst, e.peers.list[i])
+		if p := &e.peers.list[i]; p.used && !e.peers.moved(p) {
+			dst = append(dst, *p)
 		}
 	}
 	return dst
+}
+
+// moved reports whether a peer that has fallen silent goes on under another
+// address: its interface got a new one.
+func (p *peers) moved(old *Peer) bool {
+	if !old.silent || !old.Linux || old.CreatorID == 0 {
+		return false
+	}
+	for i := range p.list {
+		if q := &p.list[i]; q.used && !q.silent && q.Linux && q.CreatorID == old.CreatorID {
+			return true
+		}
+	}
+	return false
 }
 
 // Living reports whether the peer was heard lately.
