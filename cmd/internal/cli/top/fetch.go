@@ -2,6 +2,7 @@ package top
 
 import (
 	"cmp"
+	"context"
 	"slices"
 	"time"
 
@@ -27,9 +28,15 @@ func (m Model) clock() tea.Cmd {
 	return tea.Tick(m.conf.Interval, func(at time.Time) tea.Msg { return tick{turn, at} })
 }
 
+// silence is after how long a view says that nobody answers. The next tick asks
+// again, so that it is right sooner than it is certain.
+const silence = 3 * time.Second
+
 func (m Model) ask() tea.Cmd {
 	src, ctx := m.conf.Source, m.ctx
 	return func() tea.Msg {
+		ctx, cancel := context.WithTimeout(ctx, silence)
+		defer cancel()
 		var s sample
 		if s.st, s.err = src.Status(ctx); s.err == nil {
 			s.stats, s.err = src.Stats(ctx)

@@ -11,6 +11,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	tea "github.com/charmbracelet/bubbletea"
@@ -290,6 +291,26 @@ func TestTicks(t *testing.T) {
 
 // TestRestart: a daemon that counts from 0 again makes no rates below 0, and
 // what was seen of the old one stays on the screen until then.
+// hung is a daemon that is stopped.
+type hung struct{ nobody }
+
+func (hung) Status(ctx context.Context) (control.Status, error) {
+	<-ctx.Done()
+	return control.Status{}, control.ErrTimeout
+}
+
+// TestSilence: a view does not stand still behind a daemon that does not answer.
+func TestSilence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := New(t.Context(), Config{Source: hung{}, Name: "pfsync0", Interval: time.Second})
+		start := time.Now()
+		m = m.with(m.ask()(), tea.WindowSizeMsg{Width: 80, Height: 24})
+		if d := time.Since(start); d != silence || !strings.Contains(m.text(), "no answer") {
+			t.Errorf("after %v:\n%s", d, m.text())
+		}
+	})
+}
+
 func TestRestart(t *testing.T) {
 	m := seen(80, 24, status(), table(3))
 	m = m.with(sample{at: noon.Add(20 * time.Second), st: status(), stats: stats(1)})
