@@ -106,6 +106,29 @@ restart() {
 	[ "$(pid)" != "$before" ] || fail "restart left the old daemon"
 }
 
+# What the LSB has beyond these, while it runs and while it does not.
+lsb() {
+	[ "$kind" = sysv ] || return 0
+	local before
+	before=$(pid)
+	want 0 try-restart
+	comes has 'syncdev eth2'
+	[ "$(pid)" != "$before" ] || fail "try-restart left the old daemon"
+	before=$(pid)
+	want 0 force-reload
+	[ "$(pid)" = "$before" ] || fail "force-reload started another daemon"
+	want 0 start
+	[ "$(pid)" = "$before" ] || fail "start started another daemon"
+	want 2 ''
+	want 2 begin
+	want 0 stop
+	comes gone
+	want 0 try-restart
+	gone || fail "try-restart started what did not run"
+	want 7 reload
+	want 0 start
+}
+
 # A daemon that was killed leaves its files: status says so, start works.
 killed() {
 	kill -9 "$(pid)"
@@ -154,6 +177,7 @@ inside() {
 		start_stop
 		reload
 		restart
+		lsb
 		killed
 		freebsd_variables
 		echo "test-boot: $kind: ok"
