@@ -50,7 +50,22 @@ func newHost(t *testing.T, ns *nstest.NS) *host {
 	if err := programs(); err != nil {
 		t.Fatal(err)
 	}
-	return &host{ns, t, t.TempDir()}
+	h := &host{ns, t, t.TempDir()}
+	t.Cleanup(h.killLeft)
+	return h
+}
+
+// killLeft ends a daemon that pfsyncctl has started in the background.
+func (h *host) killLeft() {
+	pid, err := os.ReadFile(filepath.Join(h.dir, "pfsync0.pid"))
+	n, _ := strconv.Atoi(strings.TrimSpace(string(pid)))
+	if err != nil || n <= 1 {
+		return
+	}
+	// The file of one that was killed may name another process by now.
+	if exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", n)); err == nil && exe == filepath.Join(binDir, "pfsyncd") {
+		_ = syscall.Kill(n, syscall.SIGKILL)
+	}
 }
 
 func (h *host) env(args ...string) []string {
