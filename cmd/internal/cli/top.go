@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -27,7 +29,7 @@ func (a *app) topCommand() *cobra.Command {
 	}
 	f := c.Flags()
 	f.Float64VarP(&o.interval, "interval", "s", 1, "`seconds` between two looks")
-	f.StringVar(&o.sort, "sort", topOrders[0].Name, "order of states by `key`")
+	f.StringVar(&o.sort, "sort", "", "order of states by `key`; at first bytes where the kernel counts them, else recent")
 	f.IntVar(&o.view, "view", 1, "begin with view `N`: 1 overview, 2 states, 3 peers, 4 counters")
 	return c
 }
@@ -48,7 +50,22 @@ var topOrders = []top.Order{
 	{Name: "origin", Compare: orders["origin"]},
 }
 
+// countingFile tells whether the kernel counts packets and bytes, as text: 0 or 1.
+const countingFile = "/proc/sys/net/netfilter/nf_conntrack_acct"
+
+// heaviest is the order to begin with: the states that move most, as pftop has
+// it, if that is known.
+func heaviest() string {
+	if v, err := os.ReadFile(countingFile); err == nil && strings.TrimSpace(string(v)) == "1" {
+		return "bytes"
+	}
+	return topOrders[0].Name
+}
+
 func (a *app) top(o *topOptions) error {
+	if o.sort == "" {
+		o.sort = heaviest()
+	}
 	interval := time.Duration(o.interval * float64(time.Second))
 	first := slices.IndexFunc(topOrders, func(t top.Order) bool { return t.Name == o.sort })
 	switch {

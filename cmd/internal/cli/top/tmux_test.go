@@ -84,6 +84,8 @@ func TestTmux(t *testing.T) {
 		fw.Start(t, "msg=ready", append(env, filepath.Join(bin, "pfsyncd"), "-f")...)
 		fw.Run(t, append(env, filepath.Join(bin, "pfsyncctl"), "pfsync0", "syncdev", nstest.SyncDev)...)
 	}
+	const counting = "net.netfilter.nf_conntrack_acct"
+	top.FW[0].Sysctl(t, counting, "0")
 	top.Server.Echo(t, "tcp", nstest.ServerAddr+":7")
 	c := top.Client.Dial(t, "tcp", nstest.ServerAddr+":7")
 	if _, err := c.Write([]byte("hello")); err != nil {
@@ -126,8 +128,9 @@ func TestTmux(t *testing.T) {
 	s.shows("fewer than 2", "code 1")
 
 	s.resize(100, 24)
+	top.FW[0].Sysctl(t, counting, "1")
 	s.typing("clear; pfsyncctl pfsync0 top -s 0.2; echo code $?", "Enter")
-	s.shows("sync: ok")
+	s.shows("sync: ok", "order: bytes")
 	top.FW[0].Run(t, "env", "PFSYNC_RUNDIR="+run[0], filepath.Join(bin, "pfsyncctl"), "pfsync0", "destroy")
 	s.shows("no answer")
 	s.typing("C-c")
