@@ -22,7 +22,7 @@ MAN     = $(wildcard man/*.[1-9])
 SCRIPTS = $(shell grep -lE '^\#! ?/(usr/)?s?bin/(env )?(ba)?sh' .ci/run $$(find scripts -type f))
 
 .PHONY: all help install uninstall test race lint fuzz integration bench cover man ci clean \
-	demo compare picture simulate test-vm check-format check-vet check-scripts go-test race-quick fuzz-quick check-boot
+	demo compare scale picture simulate test-vm check-format check-vet check-scripts go-test race-quick fuzz-quick check-boot
 
 all: ## build bin/pfsyncd and bin/pfsyncctl
 	@$(SETUP) build
@@ -123,6 +123,11 @@ compare: ## side by side with conntrackd: CPU, bytes, memory
 	@$(SETUP) compare
 	@$(MAKE) --no-print-directory -s all bin/traffic
 	@bash scripts/bench.sh
+
+scale: ## a million states: time, memory, CPU
+	@$(SETUP) compare
+	@$(MAKE) --no-print-directory -s all bin/traffic
+	@bash scripts/scale.sh
 
 picture: ## scripts/picture.svg, the picture in README.md
 	@$(MAKE) --no-print-directory -s all bin/traffic

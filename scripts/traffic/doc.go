@@ -9,6 +9,8 @@
 //	traffic short ADDR COUNT RATE      COUNT connections of one line, RATE a second
 //	traffic flows IP COUNT RATE        one UDP packet for each of COUNT flows
 //	traffic announce IFACE ADDR        gratuitous ARP: ADDR (IPv4) is here now
+//	traffic entries COUNT              make COUNT entries of nf_conntrack
+//	traffic probe A B COUNT RATE       COUNT entries in namespace A, how long until they are in B
 //
 // Bulk and talk keep one connection from beginning to end; losing it is the
 // failure they are looking for.  Ten times a second they replace the file REPORT
@@ -21,5 +23,6 @@
 // SIGUSR1 restarts gap.  A wrong byte or a lost connection ends the client with
 // status 1 and a line that says which.
 //
-// Short and flows are load for scripts/bench.sh.
+// Short and flows are load for scripts/bench.sh, entries and probe for
+// scripts/scale.sh.
 package main

@@ -7,7 +7,7 @@ import (
 )
 
 // errUsage is answered with status 2, as the project's programs do.
-var errUsage = errors.New("usage: traffic serve ADDR | bulk ADDR REPORT | talk ADDR REPORT | short ADDR COUNT RATE | flows IP COUNT RATE | announce IFACE ADDR")
+var errUsage = errors.New("usage: traffic serve ADDR | bulk ADDR REPORT | talk ADDR REPORT | short ADDR COUNT RATE | flows IP COUNT RATE | announce IFACE ADDR | entries COUNT | probe A B COUNT RATE")
 
 func main() {
 	err := run(os.Args[1:])
@@ -35,6 +35,10 @@ func run(args []string) error {
 		return flows(args[1], args[2], args[3])
 	case len(args) == 3 && args[0] == "announce":
 		return announce(args[1], args[2])
+	case len(args) == 2 && args[0] == "entries":
+		return entries(args[1])
+	case len(args) == 5 && args[0] == "probe":
+		return probe(args[1], args[2], args[3], args[4])
 	}
 	return errUsage
 }
