@@ -83,7 +83,7 @@ const (
 	FlagDeaf                       // may not send events (linux-facts 0.3): follow by dumps
 	FlagAnnounced                  // has been sent, or came from a peer
 	FlagRefused                    // the kernel did not take it
-	FlagNoSync                     // matches a nosync filter
+	FlagAckOut                     // with FlagAckWanted, or on its queue: what is waited for is the name of the out side
 	FlagRetried                    // the create found the tuple taken, and was tried again
 	FlagUnsure                     // carried here for want of anybody else, not for a packet seen
 	FlagLiveness                   // queued only to tell that it lives

@@ -356,6 +356,9 @@ func (e *Engine) serveAck(p *Peer, id pfstate.ID) {
 	if !v.active {
 		return
 	}
+	if r, _, ok := e.tab.ByName(id); ok {
+		id = e.tab.At(r).MainName() // either name of a pair will do
+	}
 	for m := max(0, v.marked-len(v.marks)); m < v.marked; m++ {
 		if v.marks[m%len(v.marks)] != id {
 			continue

@@ -251,7 +251,13 @@ func (e *Engine) fillLive(now int64, f *frame) {
 
 func (e *Engine) fillAcks(f *frame) bool {
 	for r := e.queues[qIack].Head(); r != 0; r = e.queues[qIack].Head() {
-		id := syncproto.ID(e.tab.At(r).MainName())
+		s := e.tab.At(r)
+		id := syncproto.ID(s.MainName())
+		if out := s.Name(pfstate.SideOut); s.Has(pfstate.FlagAckOut) && !out.IsZero() {
+			id = syncproto.ID(out)
+		} else if in := s.Name(pfstate.SideIn); !s.Has(pfstate.FlagAckOut) && !in.IsZero() {
+			id = syncproto.ID(in)
+		}
 		if !f.w.AddID(syncproto.ActInsAck, &id) {
 			return false
 		}

@@ -308,8 +308,8 @@ func (e *Engine) insert(x *rx, m *record) {
 	}
 	e.tab.SetName(r, m.side, m.name)
 	e.take(x.now, r, m, true, true)
-	s.Set(pfstate.FlagAckWanted, m.ackWanted)
 	e.wantOp(r, pfstate.OpCreate)
+	e.acknowledge(x.now, r, m)
 }
 
 // refuse: a peer's state is not taken.

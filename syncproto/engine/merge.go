@@ -34,12 +34,21 @@ func (e *Engine) updateKnown(x *rx, r pfstate.Ref, m *record) {
 		s.Tries = 0
 		e.reason(ReasonRevived)
 	}
-	if m.ackWanted {
-		if s.Has(pfstate.FlagInKernel) && s.Op == 0 && s.InFlight == 0 {
-			e.ack(x.now, r)
-		} else {
-			s.Flags |= pfstate.FlagAckWanted
-		}
+	e.acknowledge(x.now, r, m)
+}
+
+// acknowledge answers a record that asks for it under the name that the record
+// has, of the two of a pf's pair, as soon as the kernel has the connection.
+func (e *Engine) acknowledge(now int64, r pfstate.Ref, m *record) {
+	if !m.ackWanted {
+		return
+	}
+	s := e.tab.At(r)
+	s.Set(pfstate.FlagAckOut, m.side == pfstate.SideOut)
+	if s.Has(pfstate.FlagInKernel) && s.Op == 0 && s.InFlight == 0 {
+		e.ack(now, r)
+	} else {
+		s.Flags |= pfstate.FlagAckWanted
 	}
 }
 
@@ -287,12 +296,12 @@ func (e *Engine) pair(x *rx, r pfstate.Ref, m *record) {
 	changed := orig != s.Orig || reply != s.Reply
 	e.take(x.now, r, m, true, true)
 	s.Expire = max(expire, s.Expire)
-	if !changed {
+	if changed { // the second half translates: the kernel cannot change that of an entry
+		e.recreate(r, orig, reply)
+	} else {
 		e.follow(r, &was)
-		return
 	}
-	// The second half translates: the kernel cannot change that of an entry.
-	e.recreate(r, orig, reply)
+	e.acknowledge(x.now, r, m)
 }
 
 // recreate moves a state to other tuples: the kernel's old entry is deleted
