@@ -35,12 +35,22 @@ global_defs {
 
 ! pfsyncd writes one number into this file: how much less than others this
 ! firewall should be master.  0 if its states are what the peers have, 240 while
-! it fetches them, 1 if the link to them is dead (pfsyncd(8)).
+! it fetches them, 1 if the link to them is dead (pfsyncd(8)).  Where it has not
+! said anything yet it is 240 too: no firewall is to be the master of connections
+! that it does not know while another knows them.
 !
 ! The directory must be there when keepalived starts, else the file is forgotten
 ! for good: tmpfiles.d/pfsync.conf, or the init script, sees to that.
 track_file pfsync0 {
     file /run/pfsync/pfsync0.demotion
+    weight -1
+    init_file 240
+}
+
+! The same by hand: on the master, `echo 100 >/run/pfsync/hand.demotion` has the
+! other take over, and `echo 0 >/run/pfsync/hand.demotion` lets it come back.
+track_file hand {
+    file /run/pfsync/hand.demotion
     weight -1
     init_file 0
 }
@@ -53,11 +63,12 @@ vrrp_sync_group firewall {
         carp1
         carp1_6
     }
-    ! The file is tracked here.  In an instance that belongs to a group keepalived
+    ! The files are tracked here.  In an instance that belongs to a group keepalived
     ! ignores a weight, and says so in its log only.
     sync_group_tracking_weight
     track_file {
         pfsync0 weight -1
+        hand weight -1
     }
     ! Not tracked is eth2: a dead sync link is no reason to change the master.
 }

@@ -45,6 +45,8 @@ type machine struct {
 	wires wires
 	waits bool // keepalived starts after pfsyncctl wait
 
+	byScript bool // the init script starts pfsync
+
 	holder              *nstest.Proc // keeps the mount namespace
 	pfsyncd, keepalived *nstest.Proc
 }
@@ -64,7 +66,8 @@ func newMachine(t *testing.T, ns *nstest.NS, name string) *machine {
 // argv is a command in the machine's namespaces.
 func (m *machine) argv(args ...string) []string {
 	return append([]string{"nsenter", fmt.Sprintf("--mount=/proc/%d/ns/mnt", m.holder.Pid()), "--", "env",
-		"PATH=" + m.bin + ":" + os.Getenv("PATH"), "PFSYNC_ETCDIR=" + m.disk, "PFSYNC_STATEDIR=" + m.disk, "NOTIFY_SOCKET="}, args...)
+		"PATH=" + m.bin + ":" + os.Getenv("PATH"), "PFSYNC_ETCDIR=" + m.disk, "PFSYNC_STATEDIR=" + m.disk, "NOTIFY_SOCKET=",
+		"PFSYNCCTL=" + m.bin + "/pfsyncctl"}, args...)
 }
 
 func (m *machine) run(args ...string) string {
@@ -116,17 +119,30 @@ func (m *machine) startDaemon() {
 	if err := os.WriteFile(filepath.Join(m.disk, "hostname.pfsync0"), []byte(m.words+"\n"), 0o600); err != nil {
 		m.t.Fatal(err)
 	}
+	if m.byScript {
+		m.run("sh", absolute(m.t, "../sysv/pfsync"), "start")
+		m.t.Cleanup(func() { m.Try(m.argv("sh", absolute(m.t, "../sysv/pfsync"), "stop")...) })
+		return
+	}
 	m.pfsyncd = m.Start(m.t, "msg=ready", m.argv("pfsyncd", "-f")...)
 	m.run("pfsyncctl", "pfsync0", "start")
 }
 
 func (m *machine) startKeepalived() {
 	m.t.Helper()
-	conf, err := filepath.Abs("keepalived.conf." + m.name)
-	if err != nil {
-		m.t.Fatal(err)
-	}
+	conf := absolute(m.t, "keepalived.conf."+m.name)
 	m.keepalived = m.Start(m.t, "Entering BACKUP STATE", m.argv("keepalived", "-n", "-l", "-D", "-P", "-G", "-f", conf)...)
+}
+
+// absolute names a file of this directory: a program in another mount namespace
+// begins in its root.
+func absolute(t *testing.T, path string) string {
+	t.Helper()
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return abs
 }
 
 // processes are keepalived's: the one started, and its child.

@@ -45,6 +45,10 @@ const (
 const a, b = 0, 1
 
 var scenarios = []scenario{
+	{"A rebooted, slow switch", nil, []step{
+		{"power lost", func(p *pair) { p.a.powerOff() }, b, more | apart},
+		{"booted", (*pair).bootBehindSlowSwitch, a, 0},
+	}},
 	{"A's daemon killed", nil, []step{
 		{"killed", func(p *pair) { p.a.pfsyncd.Stop() }, a, steady | more | apart},
 		{"started again", func(p *pair) { p.a.startDaemon(); p.a.waitSync() }, a, steady},
@@ -85,6 +89,14 @@ var scenarios = []scenario{
 		{"power lost", func(p *pair) { p.a.powerOff() }, b, more | apart},
 		{"booted", func(p *pair) { p.a.powerOn(); p.a.waits = true; p.a.boot() }, a, 0},
 	}},
+	{"A rebooted, init script", nil, []step{
+		{"power lost", func(p *pair) { p.a.powerOff() }, b, more | apart},
+		{"booted", func(p *pair) { p.a.powerOn(); p.a.byScript = true; p.a.boot() }, a, 0},
+	}},
+	{"A demoted by hand", nil, []step{
+		{"echo 100", func(p *pair) { p.a.run("sh", "-c", "echo 100 >/run/pfsync/hand.demotion") }, b, more},
+		{"echo 0", func(p *pair) { p.a.run("sh", "-c", "echo 0 >/run/pfsync/hand.demotion") }, a, 0},
+	}},
 	{"both started cold", (*pair).coldStart, []step{
 		{"in sync", func(p *pair) { p.a.waitSync(); p.b.waitSync() }, a, 0},
 	}},
@@ -98,6 +110,26 @@ var scenarios = []scenario{
 func (p *pair) syncLink(do func(wires, *testing.T, ...string)) {
 	do(p.a.wires, p.t, syncDev)
 	do(p.b.wires, p.t, syncDev)
+}
+
+// bootBehindSlowSwitch boots A while the switch of the sync link is still
+// listening and learning, as the spanning tree has it: B stays the master.
+func (p *pair) bootBehindSlowSwitch() {
+	const each = 15 * time.Second // IEEE 802.1D, forward delay
+	p.a.powerOn()
+	before := p.watch.count()
+	for _, state := range []string{portListening, portLearning} {
+		p.a.wires.portState(p.t, syncDev, state)
+		end := time.Now().Add(each)
+		if state == portListening {
+			p.a.boot()
+		}
+		time.Sleep(time.Until(end))
+	}
+	if p.watch.count() != before || p.a.demotion() != "240" {
+		p.t.Errorf("after 30 s without a peer: master %s, demotion %s", letter(p.watch.master()), p.a.demotion())
+	}
+	p.a.wires.portState(p.t, syncDev, portForwarding)
 }
 
 // coldStart boots both at once; what comes first is served by whoever is the

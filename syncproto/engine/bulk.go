@@ -30,6 +30,8 @@ func (s Sync) String() string { return syncNames[s] }
 const (
 	bulkTries    = 12          // PFSYNC_MAX_BULKTRIES
 	bulkRetry    = 2 * second  // between requests
+	bulkSlowly   = 6           // requests that nothing at all was heard after; from then on
+	bulkPatience = 6 * second  // between them: a switch may take 30 s before it forwards
 	bulkProgress = 10 * second // a transfer that brings nothing for so long has broken off
 	linkHold     = 30 * second // how long a request waits demoted for the link
 )
@@ -44,6 +46,7 @@ type bulk struct {
 	from     netip.Addr // who sends
 	total    uint32     // its table size
 	downAt   int64      // when the link went down, or start without link
+	upAt     int64      // when it came up
 	was      bool       // we have been in sync since the syncdev was set
 	quiet    bool       // asked when it was over, to be sure: nobody is demoted for it
 	before   Sync       // quiet: what it was
@@ -71,7 +74,7 @@ func (e *Engine) bulkNone() {
 
 // bulkStart: a syncdev was set. The request goes out when the link is up.
 func (e *Engine) bulkStart(now int64) {
-	e.bulk = bulk{downAt: now, timer: never, state: e.bulk.state}
+	e.bulk = bulk{downAt: now, upAt: now, timer: never, state: e.bulk.state}
 	e.bulkTo(SyncStart, now+linkHold)
 }
 
@@ -99,19 +102,33 @@ func (e *Engine) bulkLinkDown(now int64) {
 	if e.bulk.state == SyncNone {
 		return
 	}
-	e.bulk.downAt = now
+	e.bulk.downAt = e.awakeAt(now)
 	e.bulk.ask = false
 	e.bulkTo(SyncStart, now+linkHold)
 }
 
 // Bulk asks the peers for their tables again.
-func (e *Engine) Bulk(now int64) { e.bulkLink(now) }
+func (e *Engine) Bulk(now int64) {
+	if e.link.Up {
+		e.bulk.downAt, e.bulk.upAt = now, now // nobody was away
+	}
+	e.bulkLink(now)
+}
 
 func (e *Engine) bulkAsk(now int64) {
 	e.bulk.tries++
 	e.bulk.ask = true
 	e.bulk.received = 0
-	e.bulkTo(SyncSent, now+bulkRetry)
+	e.bulkTo(SyncSent, now+e.bulkPause())
+}
+
+// bulkPause is how long to wait for an answer. A link that is silent altogether
+// may not pass anything yet.
+func (e *Engine) bulkPause() int64 {
+	if e.bulk.tries <= bulkSlowly || e.peers.heardSince(e.bulk.upAt) {
+		return bulkRetry
+	}
+	return bulkPatience
 }
 
 // bulkTick: the timer of the request.
@@ -267,28 +284,6 @@ func (e *Engine) serving() Serve {
 		s.To[i] = v.by[i].addr
 	}
 	return s
-}
-
-// demotion is the table of design section 6.
-func (e *Engine) demotion(now int64) int {
-	b := &e.bulk
-	switch {
-	case b.state == SyncSent || b.state == SyncBulk:
-		if b.quiet {
-			return 0 // what we have is good
-		}
-		if b.was {
-			// The link is back. Were this the full demotion, both ends of a
-			// cut cable would have it at once, and the master might change.
-			return 1
-		}
-		return e.cfg.Demotion
-	case b.state == SyncStart && !b.was && now-b.downAt < linkHold:
-		return e.cfg.Demotion
-	case b.state == SyncStart:
-		return 1
-	}
-	return 0
 }
 
 const (

@@ -10,7 +10,8 @@ import (
 	"github.com/pfsync/pfsync/syncproto"
 )
 
-// TestBulkRetries: a request is sent twelve times, every two seconds.
+// TestBulkRetries: a request is sent twelve times, every two seconds; when
+// nobody is heard at all, more and more patiently.
 func TestBulkRetries(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
@@ -18,11 +19,12 @@ func TestBulkRetries(t *testing.T) {
 		heard  bool // a Linux peer is there and does not answer
 		asked  int
 		end    Sync
+		slowly int64 // seconds more between requests after the sixth
 	}{
-		{"nobody ever known", nil, false, 2, SyncAlone},
-		{"peers known from before", func(c *Config) { c.KnownPeers = 1 }, false, 12, SyncAlone},
-		{"a syncpeer", func(c *Config) { c.Unicast = true }, false, 12, SyncAlone},
-		{"a peer that does not answer", nil, true, 12, SyncFailed},
+		{"nobody ever known", nil, false, 2, SyncAlone, 0},
+		{"peers known from before", func(c *Config) { c.KnownPeers = 1 }, false, 12, SyncAlone, 4},
+		{"a syncpeer", func(c *Config) { c.Unicast = true }, false, 12, SyncAlone, 4},
+		{"a peer that does not answer", nil, true, 12, SyncFailed, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			r := newDesk(t, func(c *Config) {
@@ -37,7 +39,7 @@ func TestBulkRetries(t *testing.T) {
 			r.linkUp()
 			r.dump()
 			var at []int64
-			for r.now < start+40*second && !r.e.bulk.over() {
+			for r.now < start+80*second && !r.e.bulk.over() {
 				for _, w := range r.sent() {
 					if w != "UPD_REQ 0" {
 						t.Fatalf("sent %s", w)
@@ -51,12 +53,12 @@ func TestBulkRetries(t *testing.T) {
 			}
 			var want []int64
 			for i := range tc.asked {
-				want = append(want, int64(i)*2000)
+				want = append(want, int64(i)*2000+int64(max(0, i-6))*tc.slowly*1000)
 			}
 			if !slices.Equal(at, want) {
 				t.Errorf("asked after %v ms, want %v", at, want)
 			}
-			if s := r.e.Status(r.now).Sync; s != tc.end || r.now-start != int64(tc.asked)*2*second {
+			if s := r.e.Status(r.now).Sync; s != tc.end || r.now-start != int64(tc.asked)*2*second+int64(max(0, tc.asked-6))*tc.slowly*second {
 				t.Errorf("%v after %d ms", s, (r.now-start)/milli)
 			}
 			r.expect("then no more", r.until(r.now+60*second))

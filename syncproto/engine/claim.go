@@ -222,7 +222,9 @@ func (e *Engine) dumpRecord(now int64, f *pfstate.Flow) {
 		e.withdraw(now, r)
 	case r == 0 && e.dump.crowded: // the next dump tells again what lives
 	case r == 0 && e.claim.active:
-		e.tab.At(e.unclaimed(now, f)).Flags |= pfstate.FlagDeaf
+		s := e.tab.At(e.unclaimed(now, f))
+		s.Flags |= pfstate.FlagDeaf
+		e.aliveBefore(e.idle(now, s))
 	case r == 0:
 		if !e.dump.serving {
 			e.reason(ReasonReconciled)
@@ -275,6 +277,7 @@ func (e *Engine) dumpKnown(now int64, r pfstate.Ref, f *pfstate.Flow) {
 	case refreshed:
 		taken := !s.Carried()
 		e.setCarried(s, true)
+		e.alive(now)
 		full := int64(e.cfg.Timeouts.For(s.Proto, s.ProtoState, s.Status)) * second
 		if taken || s.Expire-s.SentExpire > full/8 {
 			e.signOfLife(now, r)

@@ -56,6 +56,8 @@ type Config struct {
 	KernelKept bool   // the kernel's table is the one of our last run, not a new one
 	// DownFor is how long ago the last run was last known to be alive; 0 not known.
 	DownFor time.Duration
+	// Demoted is what the last run left in the demotion file.
+	Demoted int
 
 	// Log is told transitions, never single frames. May be nil.
 	Log func(msg string, args ...any)
@@ -103,6 +105,7 @@ type Engine struct {
 	verify  Verification
 	graves  graves
 	defers  defers
+	life    life
 	sieve   pfstate.Ref // cursor of the walk after a change of the filter, 0 none
 	lastOut int64       // when a frame last left
 	frameNo uint32
@@ -121,7 +124,7 @@ func New(now int64, cfg Config) *Engine {
 	e.claim.init()
 	e.bulk.init()
 	e.defers.init()
-	e.lastOut = now
+	e.lastOut, e.life.last = now, now
 	if cfg.Sync {
 		e.bulkStart(now)
 	}
@@ -137,8 +140,8 @@ func (e *Engine) Config() Config { return e.cfg }
 // Set changes the configuration. Setting what is set changes nothing; another
 // syncdev or syncpeer (resync) asks for a bulk transfer.
 func (e *Engine) Set(now int64, cfg Config, resync bool) {
-	cfg.Seed, cfg.StartID, cfg.Epoch, cfg.KernelKept, cfg.DownFor, cfg.Log =
-		e.cfg.Seed, e.cfg.StartID, e.cfg.Epoch, e.cfg.KernelKept, e.cfg.DownFor, e.cfg.Log
+	cfg.Seed, cfg.StartID, cfg.Epoch, cfg.KernelKept, cfg.DownFor, cfg.Demoted, cfg.Log =
+		e.cfg.Seed, e.cfg.StartID, e.cfg.Epoch, e.cfg.KernelKept, e.cfg.DownFor, e.cfg.Demoted, e.cfg.Log
 	renamed := cfg.HostID != e.cfg.HostID
 	roomier := e.cfg.MaxStates > 0 && (cfg.MaxStates == 0 || cfg.MaxStates > e.cfg.MaxStates)
 	was := e.cfg.Filter
@@ -164,8 +167,15 @@ func (e *Engine) Set(now int64, cfg Config, resync bool) {
 
 // Link tells the state of the syncdev.
 func (e *Engine) Link(now int64, l Link) {
+	e.awake(now)
 	was := e.link
 	e.link = l
+	switch {
+	case l.Up && !was.Up:
+		e.bulk.upAt = now
+	case l.Up && l.Self != was.Self:
+		e.bulk.downAt, e.bulk.upAt = now, now
+	}
 	if l.Up && (!was.Up || l.Self != was.Self) {
 		e.bulkLink(now)
 		e.schedIfQueued(now)
@@ -205,6 +215,7 @@ func (e *Engine) Deadline() int64 {
 
 // Tick lets time pass.
 func (e *Engine) Tick(now int64) {
+	e.awake(now)
 	e.bulkTick(now)
 	e.peersTick(now)
 	e.claimTick(now)

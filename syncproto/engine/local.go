@@ -18,6 +18,7 @@ const refreshSlack = 2 * second
 // Local takes news from the kernel. Events that our own operations caused must
 // not be among them.
 func (e *Engine) Local(now int64, evs []pfstate.Event) {
+	e.awake(now)
 	for i := range evs {
 		ev := &evs[i]
 		switch ev.Kind {
@@ -126,6 +127,7 @@ func (e *Engine) reused(now int64, s *pfstate.State, f *pfstate.Flow) bool {
 func (e *Engine) localMade(now int64, f *pfstate.Flow) pfstate.Ref {
 	r := e.enter(now, f)
 	e.setCarried(e.tab.At(r), true)
+	e.alive(now)
 	e.nameIt(now, r)
 	return r
 }
@@ -202,6 +204,7 @@ func (e *Engine) localNews(now int64, r pfstate.Ref, f *pfstate.Flow) {
 	s.Defer &^= pfstate.DeferPending
 	s.LastLocal = now
 	e.setCarried(s, true)
+	e.alive(now)
 	if s.Has(pfstate.FlagUnclaimed) {
 		return
 	}

@@ -120,6 +120,16 @@ func (p *peers) anyLiving(now int64) bool {
 	return false
 }
 
+// heardSince reports whether any peer was.
+func (p *peers) heardSince(at int64) bool {
+	for i := range p.list {
+		if p.list[i].used && p.list[i].Last >= at {
+			return true
+		}
+	}
+	return false
+}
+
 func (p *peers) count(now int64) (living int) {
 	for i := range p.list {
 		if p.list[i].Living(now) {
@@ -153,7 +163,7 @@ func (p *peers) get(now int64, from netip.Addr) (pe *Peer, index int) {
 // heard notes a frame of a peer. info is nil if it has no Linux region.
 func (e *Engine) heard(now int64, p *Peer, version uint8, info *syncproto.FrameInfo) {
 	returned := p.Frames > 0 && !p.Living(now)
-	if p.Frames == 0 && info != nil && e.bulk.state == SyncSent {
+	if (p.Frames == 0 || returned) && info != nil && e.bulk.state == SyncSent {
 		e.bulk.ask, e.bulk.timer = true, now+bulkRetry // it was not there when we asked
 	}
 	if p.silent {

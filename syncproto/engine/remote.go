@@ -29,6 +29,7 @@ type rx struct {
 // Remote takes a frame, the payload of a packet that came on the syncdev with
 // TTL 255.
 func (e *Engine) Remote(now int64, from netip.Addr, frame []byte) {
+	e.awake(now)
 	e.count(CountIPackets)
 	e.Stats.FramesIn++
 	e.Stats.BytesIn += uint64(len(frame))

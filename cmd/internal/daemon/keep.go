@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/pfsync/pfsync/cmd/internal/control"
+	"github.com/pfsync/pfsync/syncproto/engine"
 )
 
 // writeFile replaces a file as a whole: who reads sees the old or the new.
@@ -30,6 +31,37 @@ func writeFile(path, content string, mode os.FileMode) error {
 		os.Remove(f.Name())
 	}
 	return err
+}
+
+// faultDemotion and more mean to keepalived that nothing works here.
+const faultDemotion = 254
+
+// readDemotion returns what stands in the demotion file, and makes one where
+// there is none. What the init script or the last run has written holds until we
+// know better: to say 0 first would make the master of a firewall that has no
+// states yet.
+func readDemotion(path string) (int, error) {
+	b, err := os.ReadFile(path)
+	if err == nil {
+		if v, err := strconv.Atoi(strings.TrimSpace(string(b))); err == nil && v >= 0 && v < faultDemotion {
+			return v, nil
+		}
+	}
+	return 0, writeFile(path, "0\n", 0o644)
+}
+
+// unsetWait is how long a daemon without a syncdev leaves the demotion that it
+// found: the words may be on their way.
+const unsetWait = int64(10 * time.Second)
+
+// demote writes the demotion when it changes.
+func (l *loop) demote(st *engine.Status) {
+	if st.Demotion == l.demotion || st.Sync == engine.SyncNone && !l.demoted && l.now-l.begun < unsetWait {
+		return
+	}
+	l.log.Info("demotion", "from", l.demotion, "to", st.Demotion)
+	l.demotion, l.demoted = st.Demotion, true
+	put(l.keep.demotion, st.Demotion)
 }
 
 // readHostID returns the creatorid kept in the state directory, and makes one

@@ -56,7 +56,9 @@ type loop struct {
 
 	dump     dumping
 	keep     *keeper
-	demotion int
+	demotion int // in the file, and told there since the start
+	demoted  bool
+	begun    int64
 	tidyAt   int64 // next look at what changes slowly
 	peers    []netip.Addr
 	known    int // peers known from before this start
@@ -200,11 +202,7 @@ func (l *loop) drain() {
 		l.startDump(l.eng.NeedDump())
 	}
 	st := l.eng.Status(l.now)
-	if st.Demotion != l.demotion {
-		l.log.Info("demotion", "from", l.demotion, "to", st.Demotion)
-		l.demotion = st.Demotion
-		put(l.keep.demotion, st.Demotion)
-	}
+	l.demote(&st)
 	l.noteSync(&st)
 }
 

@@ -20,7 +20,8 @@ func (d *Daemon) makeLoop() (err error) {
 	if err != nil {
 		return fmt.Errorf("run directory: %w", err)
 	}
-	if err := writeFile(d.dirs.Demotion(d.name), "0\n", 0o644); err != nil {
+	demoted, err := readDemotion(d.dirs.Demotion(d.name))
+	if err != nil {
 		return fmt.Errorf("demotion: %w", err)
 	}
 	d.set = setup{conf: control.DefaultConfig(), hostID: d.kept}
@@ -37,7 +38,7 @@ func (d *Daemon) makeLoop() (err error) {
 		frames: exchange[frames]{make(chan *frames, frameBatches), make(chan *frames, frameBatches)},
 		asks:   make(chan func()), ended: make(chan struct{}),
 		set: d.set, known: knownPeers(d.dirs.Peers(d.name)),
-		dump: newDumping(), peerBuf: make([]engine.Peer, 0, maxPeers),
+		demotion: demoted, dump: newDumping(), peerBuf: make([]engine.Peer, 0, maxPeers),
 	}
 	for range opBatches {
 		l.spareOps = append(l.spareOps, newOps())
@@ -45,11 +46,12 @@ func (d *Daemon) makeLoop() (err error) {
 	for range frameBatches {
 		l.spareFrames = append(l.spareFrames, newFrames())
 	}
+	l.begun = l.clock()
 	l.timeouts, l.kernMax = d.kernelLimits()
 	c := l.engineConfig()
 	c.Seed, c.Epoch = binary.NativeEndian.Uint64(random(8)), binary.NativeEndian.Uint32(random(4))|1
 	c.StartID = uint64(d.started.Unix()) << 32
-	c.KernelKept, c.DownFor = same, down
+	c.KernelKept, c.DownFor, c.Demoted = same, down, demoted
 	c.Log = d.log.Info
 	l.eng = engine.New(l.clock(), c)
 	d.loop = l
