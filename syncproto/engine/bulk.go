@@ -290,6 +290,12 @@ const (
 	markEvery = 64 // records between two that ask for an INS_ACK
 	maxMarks  = 4  // marks open at once
 	blindPace = milli
+
+	// Who has a Linux region acknowledges every mark, so it is waited for, and
+	// more may be on the way: what a kernel takes in two or three milliseconds,
+	// for a live insert may stand behind all of it.
+	maxMarksLinux = 8
+	markLost      = 200 * milli // after that no acknowledgement will come
 )
 
 // serve is the answer to bulk requests: a walk over the table that all who
@@ -302,7 +308,7 @@ type serve struct {
 	asked      int64       // last request
 	records    int         // since the last mark
 	sent       int         // in all
-	marks      [maxMarks * 2]pfstate.ID
+	marks      [maxMarksLinux * 2]pfstate.ID
 	marked     int // marks set so far
 	acked      int // of them acknowledged, by the slowest who acknowledges
 	by         [maxAckers]acker
@@ -315,6 +321,7 @@ const maxAckers = 4
 // acker is one who asked.
 type acker struct {
 	addr  netip.Addr
+	linux bool
 	acked int
 }
 
@@ -329,7 +336,7 @@ func (e *Engine) serveRequest(now int64, p *Peer) {
 	v := &e.serve
 	for i := range v.by {
 		if !v.by[i].addr.IsValid() || v.by[i].addr == p.Addr {
-			v.by[i] = acker{p.Addr, v.marked}
+			v.by[i] = acker{p.Addr, p.Linux, v.marked}
 			break
 		}
 	}
@@ -379,21 +386,51 @@ func (v *serve) mark(id pfstate.ID) {
 	v.records = 0
 }
 
-// open reports whether the walk may go on: not more than four marks open, or a
-// millisecond since the last frame, for a BSD that knows a state does not
-// acknowledge it.
+// window is how many marks may be open, and how long after the last frame the
+// walk goes on although they are: a BSD that knows a state does not acknowledge
+// it.
+func (v *serve) window() (marks int, pace int64) {
+	for i := range v.by {
+		if v.by[i].addr.IsValid() && !v.by[i].linux {
+			return maxMarks, blindPace
+		}
+	}
+	return maxMarksLinux, markLost
+}
+
+// open reports whether the walk may go on.
 func (v *serve) open(now int64) bool {
-	return v.marked-v.acked < maxMarks || now-v.lastFrame >= blindPace
+	marks, pace := v.window()
+	return v.marked-v.acked < marks || now-v.lastFrame >= pace
+}
+
+// serveForget lets the window of Linux peers be open again once it is too late
+// for acknowledgements, and no longer waits for who has gone.
+func (e *Engine) serveForget(now int64) {
+	v := &e.serve
+	marks, pace := v.window()
+	if pace == blindPace || v.marked-v.acked < marks {
+		return
+	}
+	for i := range v.by {
+		if !e.peers.livingAt(now, v.by[i].addr) {
+			v.by[i] = acker{}
+		}
+		v.by[i].acked = v.marked
+	}
+	v.acked = v.marked
 }
 
 func (v *serve) deadline(e *Engine) int64 {
 	switch {
 	case !v.active || !e.cfg.Sync || !e.link.Up:
 		return never
-	case v.marked-v.acked < maxMarks:
+	}
+	marks, pace := v.window()
+	if v.marked-v.acked < marks {
 		return v.lastFrame
 	}
-	return v.lastFrame + blindPace
+	return v.lastFrame + pace
 }
 
 // serveNext returns the next state to send, 0 when the walk is over.

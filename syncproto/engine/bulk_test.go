@@ -272,8 +272,9 @@ func TestBulkSendEmpty(t *testing.T) {
 	}
 }
 
-// TestBulkPacing: every 64th record asks for an acknowledgement; four marks
-// may be open, beyond that a frame leaves each millisecond.
+// TestBulkPacing: every 64th record asks for an acknowledgement; to a BSD four
+// marks may be open, beyond that a frame leaves each millisecond; to a Linux
+// eight, and it is waited for.
 func TestBulkPacing(t *testing.T) {
 	states := func(frames []said) (n int, marks []string) {
 		for _, f := range frames {
@@ -290,8 +291,44 @@ func TestBulkPacing(t *testing.T) {
 		}
 		return n, marks
 	}
-	t.Run("no acknowledgement", func(t *testing.T) {
+	t.Run("Linux that does not acknowledge", func(t *testing.T) {
+		r := serving(t, 2000)
+		for range 3 {
+			n, marks := states(r.frames())
+			if len(marks) != maxMarksLinux || n < maxMarksLinux*markEvery-16 || n > maxMarksLinux*markEvery+16 {
+				t.Fatalf("%d states and %d marks before any acknowledgement", n, len(marks))
+			}
+			if d := r.e.Deadline(); d != r.now+markLost {
+				t.Errorf("goes on after %d us", (d-r.now)/1000)
+			}
+			r.pass(markLost - 1)
+			if f := r.frames(); len(f) != 0 {
+				t.Fatalf("%d frames too early", len(f))
+			}
+			r.pass(1)
+		}
+	})
+	t.Run("Linux that has gone", func(t *testing.T) {
+		r := serving(t, 2000)
+		r.c.say(ask(pfstate.ID{}))
+		_, marks := states(r.frames())
+		r.pass(linuxSilent + second)
+		r.frames() // the heartbeat that is due
+		for range 30 {
+			for _, m := range marks {
+				var no uint64
+				_, _ = fmt.Sscanf(m, "A%d", &no)
+				r.c.say(insAck(mine(no)))
+			}
+			_, marks = states(r.frames())
+		}
+		if r.e.serve.active {
+			t.Errorf("%d states left for who still is there", r.e.serve.left)
+		}
+	})
+	t.Run("BSD that does not acknowledge", func(t *testing.T) {
 		r := serving(t, 1000)
+		r.e.serve.by[0].linux = false
 		n, marks := states(r.frames())
 		if len(marks) != maxMarks || n < maxMarks*markEvery || n > maxMarks*markEvery+16 {
 			t.Fatalf("%d states and %d marks before any acknowledgement", n, len(marks))
@@ -365,7 +402,7 @@ func TestBulkPacing(t *testing.T) {
 // TestBulkRequests: a source may ask once a second, and who asks while a
 // transfer runs misses nothing.
 func TestBulkRequests(t *testing.T) {
-	r := serving(t, 300)
+	r := serving(t, 600)
 	r.b.say(ask(pfstate.ID{}))
 	r.expectReason(ReasonRateBulk, 1)
 	first := r.sent()
@@ -385,7 +422,7 @@ func TestBulkRequests(t *testing.T) {
 			told[name] = true
 		}
 	}
-	if len(told) != 300 {
+	if len(told) != 600 {
 		t.Errorf("the second was told %d states", len(told))
 	}
 }

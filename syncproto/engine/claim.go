@@ -123,6 +123,7 @@ func (e *Engine) claimed(x *rx, r pfstate.Ref, m *record) {
 		ahead = true
 	}
 	e.merge(now, r, m)
+	e.acknowledge(now, r, m)
 	if ahead { // the peer missed something, from us or from a third
 		e.localUpdate(now, r, true)
 	}

@@ -373,6 +373,7 @@ func (e *Engine) addSide(now int64, f *frame, r pfstate.Ref, side pfstate.Side, 
 // fillBulk puts in the next part of the table for those who asked.
 func (e *Engine) fillBulk(now int64, f *frame) {
 	v := &e.serve
+	e.serveForget(now)
 	v.lastFrame = now
 	bus := syncproto.Bus{CreatorID: e.cfg.HostID, Status: syncproto.BusStart}
 	started := v.start

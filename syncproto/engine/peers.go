@@ -130,6 +130,16 @@ func (p *peers) heardSince(at int64) bool {
 	return false
 }
 
+// livingAt reports whether a living peer has that address.
+func (p *peers) livingAt(now int64, addr netip.Addr) bool {
+	for i := range p.list {
+		if p.list[i].Addr == addr && p.list[i].Living(now) {
+			return true
+		}
+	}
+	return false
+}
+
 func (p *peers) count(now int64) (living int) {
 	for i := range p.list {
 		if p.list[i].Living(now) {
