@@ -412,13 +412,34 @@ func (e *Engine) fillBulk(now int64, f *frame) {
 }
 
 // Flush ends every synchronised state here and tells peers to drop what we
-// made (pfsync-protocol.md section 12.4).
+// made (pfsync-protocol.md section 12.4), and what others made that passes
+// here. What passes elsewhere is not ours to end: it is asked for again.
 func (e *Engine) Flush(now int64) {
 	for r := pfstate.Ref(1); r < e.tab.End(); r++ {
 		if e.tab.InUse(r) && !e.tab.At(r).Has(pfstate.FlagDead) {
-			e.erase(r, true)
+			e.flushState(now, r)
 		}
 	}
 	e.clrs = append(e.clrs, syncproto.Clr{CreatorID: e.cfg.HostID})
 	e.dueBy(now)
+	if e.bulk.over() {
+		e.bulkQuietly(now)
+	} else if e.bulk.state != SyncNone && e.link.Up && e.claim.dumped {
+		e.bulkAsk(now) // what came of the one under way is gone
+	}
+}
+
+// flushState takes the names off first: they may come again with the next
+// frame.
+func (e *Engine) flushState(now int64, r pfstate.Ref) {
+	s := e.tab.At(r)
+	e.dequeue(r)
+	for side := range pfstate.Sides {
+		id := s.Name(side)
+		if !id.IsZero() && s.Has(pfstate.FlagCarried) && !e.ours(id) {
+			e.deleteName(now, id, true)
+		}
+		e.tab.ClearName(r, side)
+	}
+	e.erase(r, true)
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pfsync/pfsync/pfstate"
+	"github.com/pfsync/pfsync/syncproto"
 )
 
 // TestInsAck: INS_ACK means that the kernel has it.
@@ -460,8 +461,25 @@ func TestFlush(t *testing.T) {
 		}
 	}
 	r.done(pfstate.ResultOK)
-	r.expect("sent", r.until(r.now+second/2), "CLR")
+	r.expect("sent", r.until(r.now+second/2), "CLR", "UPD_REQ 0")
 	r.expectNames()
+}
+
+// TestFlushElsewhere: what passes here ends everywhere, whoever made it; what
+// passes elsewhere comes back.
+func TestFlushElsewhere(t *testing.T) {
+	r := ready(t)
+	r.known(5, udp(1, fresh))
+	r.known(6, udp(2, fresh))
+	r.pass(2 * second)
+	r.changed(udp(1, answered))
+	r.sent()
+	r.e.Flush(r.now)
+	r.expect("sent", r.until(r.now+second/2), "CLR", "UPD_REQ 0", "DEL_C B5 killed")
+	r.b.sending(bus(syncproto.BusStart), upd(theirs(6), udp(2, fresh)))
+	r.b.say(bus(syncproto.BusEnd))
+	r.kernel()
+	r.expectNames("B6")
 }
 
 // TestLaggingNews: what the kernel says of the time before an operation of
