@@ -50,10 +50,18 @@ type bulk struct {
 	was      bool       // we have been in sync since the syncdev was set
 	quiet    bool       // asked when it was over, to be sure: nobody is demoted for it
 	before   Sync       // quiet: what it was
+	again    int64      // when to ask quietly once more, never if not
 	gen      int64      // when the transfer began: what it names has LastPeer from then on
 }
 
-func (b *bulk) init() { b.timer = never }
+func (b *bulk) init() { b.timer, b.again = never, never }
+
+func (b *bulk) deadline() int64 {
+	if b.over() {
+		return min(b.timer, b.again)
+	}
+	return b.timer
+}
 
 // over reports whether nobody's table is waited for.
 func (b *bulk) over() bool {
@@ -74,7 +82,7 @@ func (e *Engine) bulkNone() {
 
 // bulkStart: a syncdev was set. The request goes out when the link is up.
 func (e *Engine) bulkStart(now int64) {
-	e.bulk = bulk{downAt: now, upAt: now, timer: never, state: e.bulk.state}
+	e.bulk = bulk{downAt: now, upAt: now, timer: never, again: never, state: e.bulk.state}
 	e.bulkTo(SyncStart, now+linkHold)
 }
 
@@ -134,6 +142,10 @@ func (e *Engine) bulkPause() int64 {
 // bulkTick: the timer of the request.
 func (e *Engine) bulkTick(now int64) {
 	b := &e.bulk
+	if now >= b.again && b.over() {
+		b.again = never
+		e.bulkQuietly(now)
+	}
 	if now < b.timer {
 		return
 	}

@@ -93,7 +93,7 @@ func (e *Engine) claimTick(now int64) {
 func (e *Engine) claimed(x *rx, r pfstate.Ref, m *record) {
 	now, s := x.now, e.tab.At(r)
 	ahead := s.Src.State > m.src.State || s.Dst.State > m.dst.State
-	behind := s.Src.State < m.src.State || s.Dst.State < m.dst.State
+	behind := (s.Src.State < m.src.State || s.Dst.State < m.dst.State) && max(m.src.State, m.dst.State) >= pfstate.PFEstablished // a handshake goes on
 	tcp := s.Proto == pfstate.ProtoTCP
 	idle := e.idle(now, s) - e.idleThere(m) // how much longer ours has been
 	otherNAT := m.linux && m.reply != s.Reply
@@ -117,7 +117,9 @@ func (e *Engine) claimed(x *rx, r pfstate.Ref, m *record) {
 	s.Flags |= pfstate.FlagAnnounced
 	s.Set(pfstate.FlagImported, !e.ours(m.name))
 	s.SentExpire = now + int64(m.expire)*second
-	if idle < -refreshSlack && s.KernExpire-now > int64(m.expire)*second+refreshSlack { // packets have passed here since the peer last heard of any
+	opens := tcp && ahead && max(s.Src.State, s.Dst.State) < pfstate.PFEstablished
+	later := idle < -refreshSlack && (tcp && ahead || s.KernExpire-now > int64(m.expire)*second+refreshSlack)
+	if opens || later { // packets have passed here since the peer last heard of any
 		e.setCarried(s, true)
 		m.carried = false
 		ahead = true

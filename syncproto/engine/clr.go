@@ -8,6 +8,10 @@ import (
 // maxClr is how many CLR of a region are obeyed.
 const maxClr = 16
 
+// clrSlack is how far behind its successors a CLR may come: what was told after
+// it is not meant.
+const clrSlack = second
+
 // inClrs takes the CLR messages of a region: the states of their creators go,
 // but those whose traffic passes here are announced again (design section 6).
 // An interface bounds its own message only (pfsync-protocol.md section 9.3, as
@@ -29,7 +33,7 @@ func (e *Engine) inClrs(x *rx, reg *syncproto.Region) {
 	}
 	more := false
 	for r := pfstate.Ref(1); r < e.tab.End(); r++ {
-		if !e.tab.InUse(r) || !e.cleared(e.tab.At(r), list[:n]) {
+		if !e.tab.InUse(r) || !e.cleared(e.tab.At(r), list[:n]) || x.late && x.now-e.tab.At(r).LastPeer < clrSlack {
 			continue
 		}
 		switch {

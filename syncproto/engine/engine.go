@@ -23,6 +23,9 @@ const (
 	// opSettle is how long after an operation an event may still tell of the
 	// time before it.
 	opSettle = second
+	// opCrossed is how long after an operation an event may still tell of what it
+	// has overwritten.
+	opCrossed = 100 * milli
 	// maxHeld bounds the states kept only because their delete waits for the link.
 	maxHeld = 1 << 16
 )
@@ -104,6 +107,8 @@ type Engine struct {
 	check   check
 	verify  Verification
 	graves  graves
+	buried  buried
+	doubts  doubts
 	defers  defers
 	life    life
 	sieve   pfstate.Ref // cursor of the walk after a change of the filter, 0 none
@@ -153,8 +158,8 @@ func (e *Engine) Set(now int64, cfg Config, resync bool) {
 	if roomier {
 		e.doubtAll(now) // there may be what was refused
 	}
-	if renamed {
-		e.peers.clash = netip.Addr{}
+	if renamed && e.peers.clash.IsValid() {
+		e.clashOver(now)
 	}
 	switch {
 	case !cfg.Sync:
@@ -197,7 +202,7 @@ func (e *Engine) mtu() int {
 
 // Deadline says when Tick, and then NextFrame, are due. It may lie in the past.
 func (e *Engine) Deadline() int64 {
-	d := min(e.bulk.timer, e.peers.deadline(), e.claim.deadline(), e.defers.deadline())
+	d := min(e.bulk.deadline(), e.peers.deadline(), e.claim.deadline(), e.defers.deadline(), e.doubts.deadline())
 	if e.dump.sweep != 0 || e.repair.sweep != 0 || e.sieve != 0 {
 		return 0
 	}
@@ -221,6 +226,7 @@ func (e *Engine) Tick(now int64) {
 	e.claimTick(now)
 	e.repairTick(now)
 	e.deferTick(now)
+	e.doubtTick(now)
 	e.sieveTick(now)
 	e.checkTick(now)
 }

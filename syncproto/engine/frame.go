@@ -223,7 +223,9 @@ func (e *Engine) fillRequests(f *frame) {
 		if !f.w.AddID(syncproto.ActUpdReq, &id) {
 			return
 		}
-		e.reqs.get()
+		if n := e.reqs.get(); !n.again {
+			e.repair.named(n)
+		}
 		e.out(syncproto.ActUpdReq)
 	}
 }
@@ -307,7 +309,8 @@ func (e *Engine) addDelete(f *frame, id pfstate.ID, killed bool) bool {
 		return false
 	}
 	e.out(syncproto.ActDelC)
-	e.repair.named(named{id, true, killed})
+	e.repair.named(named{ID: id, deleted: true, killed: killed})
+	e.buried.put(id, killed)
 	return true
 }
 
@@ -411,6 +414,10 @@ func (e *Engine) fillBulk(now int64, f *frame) {
 	}
 }
 
+// flushWait is when peers are asked what they still have: by then they have
+// heard of the end of the rest.
+const flushWait = second
+
 // Flush ends every synchronised state here and tells peers to drop what we
 // made (pfsync-protocol.md section 12.4), and what others made that passes
 // here. What passes elsewhere is not ours to end: it is asked for again.
@@ -422,11 +429,7 @@ func (e *Engine) Flush(now int64) {
 	}
 	e.clrs = append(e.clrs, syncproto.Clr{CreatorID: e.cfg.HostID})
 	e.dueBy(now)
-	if e.bulk.over() {
-		e.bulkQuietly(now)
-	} else if e.bulk.state != SyncNone && e.link.Up && e.claim.dumped {
-		e.bulkAsk(now) // what came of the one under way is gone
-	}
+	e.bulk.again = now + flushWait
 }
 
 // flushState takes the names off first: they may come again with the next
@@ -436,8 +439,12 @@ func (e *Engine) flushState(now int64, r pfstate.Ref) {
 	e.dequeue(r)
 	for side := range pfstate.Sides {
 		id := s.Name(side)
-		if !id.IsZero() && s.Has(pfstate.FlagCarried) && !e.ours(id) {
+		switch {
+		case id.IsZero():
+		case s.Has(pfstate.FlagCarried) && !e.ours(id):
 			e.deleteName(now, id, true)
+		case e.ours(id):
+			e.buried.put(id, s.Has(pfstate.FlagCarried)) // the CLR may get lost
 		}
 		e.tab.ClearName(r, side)
 	}

@@ -361,13 +361,15 @@ func (e *Engine) take(now int64, r pfstate.Ref, m *record, src, dst bool) {
 	if dst && m.dst.State >= s.Dst.State {
 		takePeer(&s.Dst, &m.dst)
 	}
-	s.Status |= pfstate.StatusFromPeers(s.Proto, s.Src.State, s.Dst.State)
 	if m.statusOf {
 		if !s.Has(pfstate.FlagInKernel) {
 			s.Status = 0
 		}
 		s.Status |= m.status&(pfstate.StatusSeenReply|pfstate.StatusAssured|pfstate.StatusFixedTimeout) | pfstate.StatusConfirmed
+	} else {
+		s.Status |= pfstate.StatusFromPeers(s.Proto, s.Src.State, s.Dst.State)
 	}
+	was := s.ProtoState
 	if s.Proto == pfstate.ProtoTCP {
 		s.ProtoState, _ = pfstate.TCPFromPeers(s.Src.State, s.Dst.State)
 	} else if m.state != 0 {
@@ -383,12 +385,14 @@ func (e *Engine) take(now int64, r pfstate.Ref, m *record, src, dst bool) {
 	if m.carried && s.Has(pfstate.FlagCarried) && now-s.LastLocal > opSettle && e.later(now, s, m) {
 		e.setCarried(s, false) // they have seen the latest packet
 	}
-	if m.expire > 0 && (m.carried || !m.compressed && !s.Carried()) { // hearsay is no sign of life
+	if m.carried || !m.compressed && !s.Carried() { // hearsay is no sign of life
 		expire := m.expire
 		if !src || !dst { // of an earlier step than ours
 			expire = min(expire, e.cfg.Timeouts.For(s.Proto, s.ProtoState, s.Status))
 		}
 		s.Expire = now + int64(expire)*second
+	} else if s.ProtoState != was { // by hearsay too: what closes has not the time of what was open
+		s.Expire = min(s.Expire, now+int64(e.cfg.Timeouts.For(s.Proto, s.ProtoState, s.Status))*second)
 	}
 	e.takeWords(now, s, m, src, dst)
 }

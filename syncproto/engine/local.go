@@ -199,8 +199,11 @@ func (e *Engine) localNews(now int64, r pfstate.Ref, f *pfstate.Flow) {
 	case !pending || c&pfstate.ChangePeers != 0:
 		e.takeTimeout(now, s, f)
 	}
+	if c&pfstate.ChangePeers != 0 && (s.InFlight == pfstate.OpUpdate || s.LastOp != 0 && now-s.LastOp < opCrossed) {
+		e.wantOp(r, pfstate.OpGet) // the operation may have taken the entry back
+	}
 	s.Flags |= pfstate.FlagInKernel
-	s.Flags &^= pfstate.FlagRefused | pfstate.FlagDeaf
+	s.Flags &^= pfstate.FlagRefused | pfstate.FlagDeaf | pfstate.FlagDoubted
 	s.Defer &^= pfstate.DeferPending
 	s.LastLocal = now
 	e.setCarried(s, true)

@@ -57,13 +57,14 @@ func (e *Engine) acknowledge(now int64, r pfstate.Ref, m *record) {
 // many halves of the record were stale.
 func (e *Engine) merge(now int64, r pfstate.Ref, m *record) (stale int) {
 	s := e.tab.At(r)
-	if m.linux && !m.carried && s.Carried() {
+	if m.linux && !m.carried && s.Carried() && !handshake(s, m) {
 		s.LastPeer = now
 		if s.Proto == pfstate.ProtoTCP && (m.src.State > s.Src.State || m.dst.State > s.Dst.State) {
-			e.rename(now, r)
+			e.doubted(now, r)
 		}
 		return 0 // hearsay: what passes here is newer
 	}
+	s.Flags &^= pfstate.FlagDoubted
 	was := *s
 	srcOld, dstOld := e.staleHalves(s, m)
 	switch {
@@ -98,6 +99,25 @@ func (e *Engine) rename(now int64, r pfstate.Ref) {
 	e.nameIt(now, r)
 }
 
+// handshake reports whether a record is further than we are in what two
+// firewalls see a half each of: that can do no harm.
+func handshake(s *pfstate.State, m *record) bool {
+	return s.Proto != pfstate.ProtoTCP || max(m.src.State, m.dst.State) < pfstate.PFEstablished
+}
+
+// disown gives a connection that passes here another of our names, for the
+// one it has is another connection's: two hosts gave out the same, because they
+// had one hostid or because a clock was set back.
+func (e *Engine) disown(now int64, r pfstate.Ref) {
+	e.reason(ReasonHostidClash)
+	for side := range pfstate.Sides {
+		e.tab.ClearName(r, side)
+	}
+	e.dequeue(r)
+	e.tab.At(r).Flags &^= pfstate.FlagAnnounced
+	e.nameIt(now, r)
+}
+
 // staleHalf reports whether a received half is behind the stored one. A seqlo
 // of 0 is not known: Linux has none to tell.
 func staleHalf(proto uint8, have, got *pfstate.Peer, src bool) bool {
@@ -127,7 +147,9 @@ func (e *Engine) follow(r pfstate.Ref, was *pfstate.State) {
 		e.wantOp(r, pfstate.OpUpdate)
 	default:
 		full := int64(e.cfg.Timeouts.For(s.Proto, s.ProtoState, s.Status)) * second
-		if d := s.Expire - s.KernExpire; d > full/4 || -d > full/4 {
+		// Never less than the kernel has: packets may pass here meanwhile, and
+		// tell nothing.
+		if s.Expire-s.KernExpire > full/4 && s.Expire-s.LastPeer > refreshSlack {
 			e.wantOp(r, pfstate.OpUpdate)
 		}
 	}
@@ -193,7 +215,7 @@ func (e *Engine) meet(x *rx, r pfstate.Ref, m *record) {
 	switch {
 	case s.Has(pfstate.FlagUnclaimed):
 		e.claimed(x, r, m)
-	case e.supersedes(s, m) && s.Reply == m.reply && !earlier(m, s) && !e.leftover(x.now, s, m):
+	case e.supersedes(s, m) && s.Reply == m.reply && !earlier(m, s) && !over(s, m) && !e.leftover(x.now, s, m):
 		// The same connection: its maker has forgotten the old name (a restart).
 		e.nameSide(r, s.MainSide(), m.name)
 		e.merge(x.now, r, m)
@@ -222,6 +244,12 @@ func earlier(m *record, s *pfstate.State) bool {
 	return s.Proto == pfstate.ProtoTCP && m.src.State < pfstate.PFEstablished && s.Src.State >= pfstate.PFEstablished
 }
 
+// over reports whether s closes or is closed, not here, and the record is not:
+// its maker has seen the next one begin.
+func over(s *pfstate.State, m *record) bool {
+	return s.Proto == pfstate.ProtoTCP && !s.Carried() && max(s.Src.State, s.Dst.State) > pfstate.PFEstablished && max(m.src.State, m.dst.State) <= pfstate.PFEstablished
+}
+
 // nameLike is the name of s that the record's would take the place of. A pf
 // has one for each side.
 func nameLike(s *pfstate.State, m *record) pfstate.ID {
@@ -234,7 +262,11 @@ func nameLike(s *pfstate.State, m *record) pfstate.ID {
 // otherNAT: two connections of one original tuple, translated differently, can
 // only have followed each other. Who carries one knows which is the later.
 func (e *Engine) otherNAT(x *rx, r pfstate.Ref, m *record) {
-	if s := e.tab.At(r); m.carried && !s.Carried() && e.idleThere(m) <= e.idle(x.now, s) {
+	s, slack := e.tab.At(r), int64(0)
+	if s.Carried() {
+		slack = refreshSlack
+	}
+	if m.carried && e.idleThere(m)+slack <= e.idle(x.now, s) {
 		e.replace(x, r, m)
 		return
 	}

@@ -213,7 +213,7 @@ func (e *Engine) peersTick(now int64) {
 		}
 	}
 	if e.peers.clash.IsValid() && now-e.peers.at > linuxSilent {
-		e.peers.clash = netip.Addr{}
+		e.clashOver(now)
 	}
 	if now < e.peers.lostT {
 		return

@@ -272,6 +272,8 @@ type ring struct {
 type named struct {
 	pfstate.ID
 	deleted bool // of a frame sent: it was a delete
+	asked   bool // a request
+	again   bool // a request for the second time: there is no third
 	killed  bool // a delete that is to be obeyed
 }
 
@@ -312,7 +314,7 @@ func (e *Engine) deleteName(now int64, id pfstate.ID, killed bool) {
 
 // request queues an UPD_REQ.
 func (e *Engine) request(now int64, id pfstate.ID) {
-	if !e.reqs.put(named{ID: id}) {
+	if !e.reqs.put(named{ID: id, asked: true}) {
 		e.reason(ReasonRequestsDropped)
 	}
 	e.dueBy(now)

@@ -49,6 +49,9 @@ func (e *Engine) Remote(now int64, from netip.Addr, frame []byte) {
 		e.clashed(now, from)
 		return
 	}
+	if x.info != nil && from == e.peers.clash {
+		e.clashOver(now)
+	}
 	p, index := e.peers.get(now, from)
 	if p == nil {
 		e.reason(ReasonTooManyPeers)
@@ -123,6 +126,14 @@ func (e *Engine) countIn(reg *syncproto.Region) {
 	case int(reg.Action) < len(e.Stats.In):
 		e.Stats.In[reg.Action] += uint64(n)
 	}
+}
+
+// clashOver: the machine with our hostid has another one now, or is gone. What
+// it said meanwhile was not heard.
+func (e *Engine) clashOver(now int64) {
+	e.log("hostid clash is over", "peer", e.peers.clash)
+	e.peers.clash = netip.Addr{}
+	e.bulk.again = now
 }
 
 // region hands the messages of a region to their handler.
@@ -245,10 +256,16 @@ func (e *Engine) record(x *rx, m *record) {
 			m.side = side
 		}
 		switch {
+		case s.Has(pfstate.FlagDead) && m.linux && m.carried && !s.Has(pfstate.FlagKilled):
+			e.undead(r) // it passes elsewhere
+			e.insert(x, m)
 		case s.Has(pfstate.FlagDead):
 			e.reason(ReasonDeleteLate)
 		case side == pfstate.SideAlias:
 			e.updateAlias(x, r, m)
+		case !e.sameEnds(s, m) && s.Carried():
+			e.disown(x.now, r)
+			e.record(x, m)
 		case !e.sameEnds(s, m):
 			e.replace(x, r, m)
 		default:
@@ -261,19 +278,36 @@ func (e *Engine) record(x *rx, m *record) {
 		e.reason(ReasonDeleteLate)
 		return
 	}
+	if e.hearsay(x, m) {
+		return
+	}
 	if r, ok := e.otherKnown(m); ok && e.sameEnds(e.tab.At(r), m) {
 		e.nameSide(r, m.side, m.name)
 		e.updateKnown(x, r, m)
 		return
 	}
-	if m.linux && !m.isNew && m.expire <= 1 {
-		return // over: of no use but to be mistaken for a later one
-	}
-	if r := e.match(m); r != 0 {
+	r := e.match(m)
+	switch {
+	case m.linux && !m.isNew && m.expire <= 1 && (r == 0 || !e.tab.At(r).Has(pfstate.FlagUnclaimed)):
+		// Over: of no use but to be mistaken for a later one.
+	case r != 0:
 		e.meet(x, r, m)
+	default:
+		e.insert(x, m)
+	}
+}
+
+// undead takes the names off a dead state, whose kernel entry is still to go or
+// whose delete is still to be sent.
+func (e *Engine) undead(r pfstate.Ref) {
+	s := e.tab.At(r)
+	if s.Queue == qDel {
+		e.dropDead(r)
 		return
 	}
-	e.insert(x, m)
+	for side := range pfstate.Sides {
+		e.tab.ClearName(r, side)
+	}
 }
 
 // inUpdC takes a compressed update.
@@ -319,6 +353,9 @@ func (e *Engine) inRequest(x *rx, id pfstate.ID) {
 	r, _, ok := e.tab.ByName(id)
 	if !ok || e.tab.At(r).Has(pfstate.FlagDead) {
 		e.count(CountBadState)
+		if x.info != nil {
+			e.tellEnd(x, id)
+		}
 		return
 	}
 	switch s := e.tab.At(r); {
@@ -342,12 +379,13 @@ func (e *Engine) inDelete(x *rx, id pfstate.ID) {
 		e.graves.put(id, x.index, x.info.Frame)
 	}
 	r, side, ok := e.tab.ByName(id)
+	killed := e.extraFlag(x, id, syncproto.TLVKilled)
 	if !ok {
+		e.buried.put(id, killed)
 		e.count(CountBadState) // normal: both ends expire the same state
 		return
 	}
 	s := e.tab.At(r)
-	killed := e.extraFlag(x, id, syncproto.TLVKilled)
 	switch {
 	case s.Has(pfstate.FlagDead):
 		if s.Queue == qDel {
@@ -359,11 +397,12 @@ func (e *Engine) inDelete(x *rx, id pfstate.ID) {
 		// It expired there, for nothing passed there. It passes here.
 		e.reason(ReasonDelRefused)
 		if e.mayReply(x.now, x.peer) {
-			e.answer(x.now, r)
+			e.push(x.now, r) // whatever was said a moment ago: others obey
 		}
 	case !s.Name(pfstate.SideIn).IsZero() && !s.Name(pfstate.SideOut).IsZero():
 		e.tab.ClearName(r, side) // the state goes with its last name
 	default:
+		e.buried.put(id, killed)
 		e.erase(r, killed)
 	}
 }

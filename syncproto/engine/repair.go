@@ -19,6 +19,7 @@ const (
 
 	gapPatience = 20 * milli // a frame may merely have been overtaken
 	gapAgain    = 250 * milli
+	gapNext     = 100 * milli // requests and answers get lost too: at once would be a storm
 	gapTries    = 12
 )
 
@@ -224,6 +225,9 @@ func (e *Engine) resend(x *rx, f syncproto.Frames) {
 func (e *Engine) resendName(now int64, n named) {
 	r, _, ok := e.tab.ByName(n.ID)
 	switch {
+	case n.asked:
+		e.reqs.put(named{ID: n.ID, asked: true, again: true})
+		e.dueBy(now)
 	case ok && e.tab.At(r).Has(pfstate.FlagDead):
 	case ok && !n.deleted:
 		e.push(now, r)
@@ -239,7 +243,10 @@ func (e *Engine) again(x *rx, v []byte) {
 	if syncproto.ParseFramesAgain(v, &m) != nil || m.Epoch != x.peer.Epoch {
 		return
 	}
-	x.peer.gap.arrived(m.First, m.Last)
+	if g := &x.peer.gap; g.n > 0 {
+		g.arrived(m.First, m.Last)
+		g.at, g.tries = min(g.at, x.now+gapNext), 0 // it answers: on with the rest
+	}
 	e.countGaps()
 	if m.Forgotten {
 		e.missed(x.now, x.peer)
@@ -259,7 +266,7 @@ func (e *Engine) addControls(f *frame) {
 	for i := range e.peers.list {
 		q := &e.peers.list[i]
 		if q.used && q.gap.n > 0 && q.gap.at == 0 {
-			const atOnce = 2 // ranges, to keep the region narrow
+			const atOnce = 4 // ranges, to keep the region narrow
 			f.control(q.CreatorID, syncproto.AppendWantFrames(e.scratch.tlvs[:0], q.gap.ranges[:min(q.gap.n, atOnce)]))
 			p.wantNow = true
 		}

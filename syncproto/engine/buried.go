@@ -1,0 +1,64 @@
+package engine
+
+import "github.com/pfsync/pfsync/pfstate"
+
+// buried remembers the names whose end we told or were told lately. A peer that
+// has missed it, or was asked for its table before it came, would bring the
+// dead back with its next record: it is told again instead.
+type buried struct {
+	of [buriedCount]burial
+}
+
+type burial struct {
+	id     pfstate.ID
+	at     int64 // when it was told again, 0 never
+	killed bool
+	again  uint8 // how often
+}
+
+const (
+	buriedCount = 1 << 12
+	// buriedAgain bounds the answers to a peer that insists: then it is
+	// believed.
+	buriedAgain = 3
+)
+
+func (b *buried) slot(id pfstate.ID) *burial {
+	return &b.of[(uint32(id.ID)^id.CreatorID)%buriedCount]
+}
+
+// put notes that a delete leaves.
+func (b *buried) put(id pfstate.ID, killed bool) {
+	if s := b.slot(id); s.id != id {
+		*s = burial{id: id, killed: killed}
+	} else {
+		s.killed = s.killed || killed
+	}
+}
+
+// hearsay reports whether a record is only what its sender remembers of a
+// connection whose end is told, and tells it again. What was killed is killed
+// where it passes too.
+func (e *Engine) hearsay(x *rx, m *record) bool {
+	b := e.buried.slot(m.name)
+	switch {
+	case b.id != m.name:
+		return false
+	case m.carried && !b.killed, !m.linux, b.again >= buriedAgain && x.now-b.at >= answerPace:
+		*b = burial{}
+		return false
+	}
+	e.tellEnd(x, m.name)
+	e.reason(ReasonDeleteLate)
+	return true
+}
+
+// tellEnd repeats a delete for a peer that has not heard it, if there was one.
+func (e *Engine) tellEnd(x *rx, id pfstate.ID) {
+	b := e.buried.slot(id)
+	if b.id != id || b.at != 0 && x.now-b.at < answerPace || !e.mayReply(x.now, x.peer) {
+		return
+	}
+	b.again, b.at = min(b.again+1, buriedAgain), x.now
+	e.deleteName(x.now, id, b.killed)
+}

@@ -1,0 +1,145 @@
+package engine
+
+import (
+	"testing"
+
+	"github.com/pfsync/pfsync/pfstate"
+)
+
+// TestBuried: what a peer remembers of a connection whose end we told does not
+// bring it back; what passes there does, unless it was killed.
+func TestBuried(t *testing.T) {
+	f := udp(1, answered)
+	for _, tc := range []struct {
+		name  string
+		end   func(r *desk)
+		again func(r *desk)
+		want  []string // what is said
+		back  bool
+	}{
+		{"expired, remembered", func(r *desk) { r.expired(f) }, func(r *desk) { r.b.hearsay(upd(mine(0), f)) }, []string{"DEL_C A0"}, false},
+		{"expired, passes there", func(r *desk) { r.expired(f) }, func(r *desk) { r.b.say(upd(mine(0), f)) }, nil, true},
+		{"expired, asked for", func(r *desk) { r.expired(f) }, func(r *desk) { r.b.say(ask(mine(0))) }, []string{"DEL_C A0"}, false},
+		{"killed, remembered", func(r *desk) { r.killed(f) }, func(r *desk) { r.b.hearsay(upd(mine(0), f)) }, []string{"DEL_C A0 killed"}, false},
+		{"killed, passes there", func(r *desk) { r.killed(f) }, func(r *desk) { r.b.say(upd(mine(0), f)) }, []string{"DEL_C A0 killed"}, false},
+		{"never heard of", func(r *desk) { r.expired(f) }, func(r *desk) { r.b.say(ask(mine(9))) }, nil, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := ready(t)
+			r.made(f)
+			r.pass(2 * second)
+			r.sent()
+			tc.end(r)
+			r.pass(second / 2)
+			r.sent()
+			tc.again(r)
+			r.expect("said", r.until(r.now+second/4), tc.want...)
+			if got := len(r.names()) > 0; got != tc.back {
+				t.Errorf("it is back %v, want %v", got, tc.back)
+			}
+		})
+	}
+}
+
+// TestBuriedInsists: who says it again and again is believed.
+func TestBuriedInsists(t *testing.T) {
+	r := ready(t)
+	f := udp(1, answered)
+	r.made(f)
+	r.pass(2 * second)
+	r.sent()
+	r.expired(f)
+	for range buriedAgain + 1 {
+		r.until(r.now + 2*second)
+		r.expectNames()
+		r.b.hearsay(upd(mine(0), f))
+	}
+	r.expectNames("A0")
+}
+
+// TestUndead: a state that was deleted because another firewall had not seen it
+// live comes back when the one where it passes speaks up, though its kernel
+// entry is still on its way out.
+func TestUndead(t *testing.T) {
+	r := ready(t)
+	r.known(5, udp(1, answered))
+	r.c.say(del(theirs(5)))
+	r.b.say(upd(theirs(5), udp(1, answered)))
+	r.kernel()
+	r.expectNames("B5")
+}
+
+// TestDoubt: hearsay that is further than what passes here renames nothing while
+// another firewall that lets it pass may speak up.
+func TestDoubt(t *testing.T) {
+	est, fin := tcp(1, pfstate.TCPEstablished), tcp(1, pfstate.TCPTimeWait)
+	start := func(t *testing.T) *desk {
+		r := ready(t)
+		r.made(tcp(1, pfstate.TCPSynSent))
+		r.changed(est)
+		r.pass(5 * second)
+		r.sent()
+		r.b.hearsay(updc(mine(0), fin))
+		r.expect("said", r.until(r.now+second), "UPD A0 4:4")
+		return r
+	}
+	t.Run("nobody", func(t *testing.T) {
+		r := start(t)
+		r.until(r.now + doubtWait)
+		r.expectNames("A1")
+	})
+	t.Run("another", func(t *testing.T) {
+		r := start(t)
+		r.c.say(updc(mine(0), fin))
+		r.until(r.now + doubtWait)
+		r.expectNames("A0")
+	})
+	t.Run("a packet", func(t *testing.T) {
+		r := start(t)
+		r.changed(fin)
+		r.until(r.now + doubtWait)
+		r.expectNames("A0")
+	})
+}
+
+// TestDisown: a connection that passes here keeps living when its name turns
+// out to be another's too.
+func TestDisown(t *testing.T) {
+	r := ready(t)
+	r.known(5, udp(1, answered))
+	r.pass(2 * second)
+	r.changed(udp(1, assured))
+	r.sent()
+	r.b.say(ins(theirs(5), udp(2, answered)))
+	r.expectOps("create 2")
+	r.expectNames("A0", "B5")
+}
+
+// TestClashOver: what was not heard during a hostid clash is asked for.
+func TestClashOver(t *testing.T) {
+	r := ready(t)
+	r.c.creator = hostA
+	r.c.say()
+	r.c.creator = hostC
+	r.c.say(ins(theirs(7), udp(1, answered)))
+	r.pass(0)
+	got := r.until(r.now + second/4)
+	if len(got) == 0 || got[0] != "UPD_REQ 0" {
+		t.Errorf("said %q", got)
+	}
+}
+
+// TestRequestLost: a request in a frame that got lost is sent again, once.
+func TestRequestLost(t *testing.T) {
+	r := ready(t)
+	r.b.say(updc(theirs(5), udp(1, answered)))
+	r.expectSent("UPD_REQ B5")
+	no := r.e.frameNo
+	for range 2 {
+		r.b.say(control(hostA, wantFrames(0xaaaa, no, no)))
+	}
+	got := r.until(r.now + second/4)
+	if n := len(got); n == 0 || got[0] != "UPD_REQ B5" {
+		t.Errorf("said %q", got)
+	}
+}
