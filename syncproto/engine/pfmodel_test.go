@@ -336,14 +336,3 @@ func TestMovePFLinuxPF(t *testing.T) {
 		})
 	}
 }
-
-// TestSimulationPairs is the simulation with a pf in the group, so that every
-// connection has two names.
-func TestSimulationPairs(t *testing.T) {
-	first, n := simSeeds()
-	for seed := first; seed < first+n/2; seed++ {
-		w := newWorld(t, seed, 2+int(seed%2))
-		w.pf = true
-		w.simulate(seed)
-	}
-}
