@@ -8,30 +8,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 
 	"github.com/pfsync/pfsync/tunif/nstest"
 )
 
-// The programs, built once.
-var (
-	tmp      string // made by TestMain
-	programs = sync.OnceValues(func() (string, error) { return nstest.Programs(tmp) })
-)
-
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "keepalived-test")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	tmp = dir
-	code := m.Run()
-	os.RemoveAll(dir)
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { nstest.Main(m) }
 
 // machine is a firewall: a network namespace, a /run of its own, which a
 // reboot empties, and a disk.
@@ -53,11 +36,7 @@ type machine struct {
 
 func newMachine(t *testing.T, ns *nstest.NS, name string) *machine {
 	t.Helper()
-	bin, err := programs()
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := &machine{NS: ns, t: t, name: name, bin: bin, disk: t.TempDir(), words: "syncdev " + syncDev}
+	m := &machine{NS: ns, t: t, name: name, bin: nstest.Bin(t), disk: t.TempDir(), words: "syncdev " + syncDev}
 	m.holder = ns.Start(t, "^ready", "unshare", "--mount", "--propagation", "private", "--", "sh", "-c",
 		"mount -t tmpfs none /run && echo ready && exec sleep infinity")
 	return m

@@ -8,10 +8,15 @@ import (
 	"github.com/pfsync/pfsync/syncproto"
 )
 
-// stateMessage has the fields of all formats; the embedded structs have those
-// of some.
+// stateMessage is a record and where in its frame it stands.
 type stateMessage struct {
 	place
+	State
+}
+
+// State is a state record as JSON. It has the fields of all formats; the
+// embedded structs have those of some.
+type State struct {
 	name
 	ifName
 	Key        keys      `json:"key"`
@@ -76,9 +81,15 @@ type fields1500 struct {
 func newState(where place, f syncproto.Format, b []byte) any {
 	var m syncproto.State
 	_ = syncproto.ParseState(b, f, &m)
-	s := stateMessage{
-		place: where, name: newName(m.ID, m.CreatorID), ifName: newIfName(m.IfName),
-		Key: newKeys(f, &m), Src: newPeer(&m.Src), Dst: newPeer(&m.Dst), RtAddr: hex.EncodeToString(m.RtAddr[:]),
+	return stateMessage{where, NewState(f, &m)}
+}
+
+// NewState gives the record under the names that Decode uses, with the fields
+// of a format.
+func NewState(f syncproto.Format, m *syncproto.State) State {
+	s := State{
+		name: newName(m.ID, m.CreatorID), ifName: newIfName(m.IfName),
+		Key: newKeys(f, m), Src: newPeer(&m.Src), Dst: newPeer(&m.Dst), RtAddr: hex.EncodeToString(m.RtAddr[:]),
 		Rule: m.Rule, Anchor: m.Anchor, NATRule: m.NATRule, Creation: m.Creation, Expire: m.Expire,
 		Packets: m.Packets, Bytes: m.Bytes, Direction: m.Direction, Log: m.Log, Timeout: m.Timeout, StateFlags: m.StateFlags,
 	}

@@ -15,7 +15,7 @@ import (
 )
 
 // procWait bounds the wait for a program to say that it is ready.
-const procWait = 30 * time.Second
+const procWait = 2 * time.Minute
 
 // Proc is a program that runs in a namespace beside the test, such as a
 // capture. It is killed when the test ends.

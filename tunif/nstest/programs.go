@@ -4,22 +4,51 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"sync"
+	"testing"
 )
 
 // ProgramsEnv is the environment variable that names a directory in which
 // pfsyncd and pfsyncctl are already, for machines without a compiler.
 const ProgramsEnv = "PFSYNC_TEST_PROGRAMS"
 
-// Programs builds pfsyncd and pfsyncctl in dir, unless ProgramsEnv says where
-// they are, and gives the directory that has them.
-func Programs(dir string) (string, error) {
-	if have := os.Getenv(ProgramsEnv); have != "" {
-		return have, nil
+// Built by the first test of the process that asks; made is "" if they were
+// there.
+var (
+	made     string
+	programs = sync.OnceValues(func() (string, error) {
+		if have := os.Getenv(ProgramsEnv); have != "" {
+			return have, nil
+		}
+		dir, err := os.MkdirTemp("", "pfsync-programs")
+		if err != nil {
+			return "", err
+		}
+		made = dir
+		cmd := exec.Command("go", "build", "-o", dir+"/", "github.com/pfsync/pfsync/cmd/pfsyncd", "github.com/pfsync/pfsync/cmd/pfsyncctl")
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return "", fmt.Errorf("go build: %w: %s", err, out)
+		}
+		return dir, nil
+	})
+)
+
+// Bin gives the directory with pfsyncd and pfsyncctl, built once for all tests
+// of a package, whose TestMain must be [Main].
+func Bin(t testing.TB) string {
+	t.Helper()
+	dir, err := programs()
+	if err != nil {
+		t.Fatal(err)
 	}
-	cmd := exec.Command("go", "build", "-o", dir+"/", "github.com/pfsync/pfsync/cmd/pfsyncd", "github.com/pfsync/pfsync/cmd/pfsyncctl")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build: %w: %s", err, out)
-	}
-	return dir, nil
+	return dir
+}
+
+// Main is the TestMain of a package that uses [Bin]: it runs the tests, removes
+// what was built, and ends the process.
+func Main(m *testing.M) {
+	code := m.Run()
+	os.RemoveAll(made)
+	os.Exit(code)
 }

@@ -2,17 +2,16 @@ package cli
 
 import (
 	"cmp"
-	"encoding/hex"
 	"io"
 	"net/netip"
 	"slices"
 
 	"github.com/spf13/cobra"
 
-	"github.com/pfsync/pfsync/cmd/internal/control"
 	"github.com/pfsync/pfsync/syncproto"
 	"github.com/pfsync/pfsync/syncproto/capture"
 	"github.com/pfsync/pfsync/syncproto/engine"
+	"github.com/pfsync/pfsync/syncproto/text"
 )
 
 func (a *app) replayCommand() *cobra.Command {
@@ -73,54 +72,11 @@ func replay(in io.Reader) ([]syncproto.State, error) {
 	return states, failed
 }
 
-// record is a version 6 record in JSON, under the names of decode.
-type record struct {
-	ID         control.HexID64   `json:"id"`
-	CreatorID  control.HexID     `json:"creatorid"`
-	IfName     string            `json:"ifname"`
-	Key        control.Keys      `json:"key"`
-	Src        control.StatePeer `json:"src"`
-	Dst        control.StatePeer `json:"dst"`
-	RtAddr     string            `json:"rt_addr"`
-	Rule       int64             `json:"rule"`
-	Anchor     int64             `json:"anchor"`
-	NATRule    int64             `json:"nat_rule"`
-	Creation   uint32            `json:"creation"`
-	Expire     uint32            `json:"expire"`
-	Packets    [2]uint64         `json:"packets"`
-	Bytes      [2]uint64         `json:"bytes"`
-	Direction  uint8             `json:"direction"`
-	Log        uint8             `json:"log"`
-	Timeout    uint8             `json:"timeout"`
-	StateFlags uint16            `json:"state_flags"`
-	RTableID   [2]int32          `json:"rtableid"`
-	AF         uint8             `json:"af"`
-	Proto      uint8             `json:"proto"`
-	SyncFlags  uint8             `json:"sync_flags"`
-	Updates    uint8             `json:"updates"`
-	MaxMSS     uint16            `json:"max_mss"`
-	MinTTL     uint8             `json:"min_ttl"`
-	SetTOS     uint8             `json:"set_tos"`
-	SetPrio    [2]int            `json:"set_prio"`
-	Rt         uint8             `json:"rt"`
-}
-
-func recordOf(w *syncproto.State) record {
-	s := fromWire(w)
-	return record{
-		ID: s.ID, CreatorID: s.CreatorID, IfName: s.IfName, Key: s.Key, Src: s.Src, Dst: s.Dst, RtAddr: hex.EncodeToString(w.RtAddr[:]),
-		Rule: s.Rule, Anchor: s.Anchor, NATRule: s.NATRule, Creation: s.Creation, Expire: s.Expire, Packets: s.Packets, Bytes: s.Bytes,
-		Direction: s.Direction, Log: w.Log, Timeout: s.Timeout, StateFlags: s.StateFlags, RTableID: s.RTableID, AF: s.AF, Proto: s.Proto,
-		SyncFlags: s.SyncFlags, Updates: w.Updates, MaxMSS: s.MaxMSS, MinTTL: w.MinTTL, SetTOS: w.SetTOS,
-		SetPrio: [2]int{int(w.SetPrio[0]), int(w.SetPrio[1])}, Rt: w.Rt,
-	}
-}
-
 // printReplayed prints the text of states, or the record: what else states
 // tells is not known without a kernel.
 func (a *app) printReplayed(w *syncproto.State) error {
 	if a.json {
-		return a.out.object(recordOf(w))
+		return a.out.object(text.NewState(syncproto.Format6, w))
 	}
 	s := fromWire(w)
 	return pfText(a.out, &s, min(a.verbose, 1))

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 
@@ -17,26 +16,9 @@ import (
 	"github.com/pfsync/pfsync/tunif/nstest"
 )
 
-// The programs, built once for all tests that need them.
-var (
-	binDir   string // made by TestMain
-	programs = sync.OnceValue(func() (err error) {
-		binDir, err = nstest.Programs(binDir)
-		return err
-	})
-)
+func TestMain(m *testing.M) { nstest.Main(m) }
 
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "pfsyncd-test")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	binDir = dir
-	code := m.Run()
-	os.RemoveAll(dir)
-	os.Exit(code)
-}
+var binDir string // of the programs, set by newHost
 
 // host is a namespace in which the programs run with directories of their own.
 type host struct {
@@ -47,9 +29,7 @@ type host struct {
 
 func newHost(t *testing.T, ns *nstest.NS) *host {
 	t.Helper()
-	if err := programs(); err != nil {
-		t.Fatal(err)
-	}
+	binDir = nstest.Bin(t)
 	h := &host{ns, t, t.TempDir()}
 	t.Cleanup(h.killLeft)
 	return h

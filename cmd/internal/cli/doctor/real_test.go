@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -19,25 +18,7 @@ import (
 // patience bounds every wait; only a failing test spends it.
 const patience = 60 * time.Second
 
-var (
-	binDir   string // made by TestMain
-	programs = sync.OnceValue(func() (err error) {
-		binDir, err = nstest.Programs(binDir)
-		return err
-	})
-)
-
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "pfsync-doctor-test")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	binDir = dir
-	code := m.Run()
-	os.RemoveAll(dir)
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { nstest.Main(m) }
 
 // firewall is a namespace with a daemon.
 type firewall struct {
@@ -51,7 +32,7 @@ func (f *firewall) env(args ...string) []string {
 }
 
 func (f *firewall) ctl(args ...string) (string, error) {
-	return f.Try(f.env(append([]string{filepath.Join(binDir, "pfsyncctl"), "pfsync0"}, args...)...)...)
+	return f.Try(f.env(append([]string{filepath.Join(nstest.Bin(f.t), "pfsyncctl"), "pfsync0"}, args...)...)...)
 }
 
 func (f *firewall) must(args ...string) string {
@@ -66,7 +47,7 @@ func (f *firewall) must(args ...string) string {
 // start runs the daemon on the sync link.
 func (f *firewall) start() {
 	f.t.Helper()
-	f.Start(f.t, "msg=ready", f.env(filepath.Join(binDir, "pfsyncd"), "-f")...)
+	f.Start(f.t, "msg=ready", f.env(filepath.Join(nstest.Bin(f.t), "pfsyncd"), "-f")...)
 	f.must("syncdev", nstest.SyncDev)
 }
 
@@ -116,9 +97,6 @@ func two(t *testing.T, tools ...string) (a, b *firewall) {
 	t.Helper()
 	top := nstest.NewTopology(t, nstest.Options{})
 	top.Bed.Need(tools...)
-	if err := programs(); err != nil {
-		t.Fatal(err)
-	}
 	a, b = &firewall{top.FW[0], t, t.TempDir()}, &firewall{top.FW[1], t, t.TempDir()}
 	a.start()
 	b.start()
@@ -143,9 +121,13 @@ func TestReal(t *testing.T) {
 			return nil
 		}, f.Name()+" to be well")
 	}
-	if out := a.must("doctor"); !strings.Contains(out, "ok       rules in    no rule drops frames of the peers on eth2\n") {
-		t.Errorf("text:\n%s", out)
-	}
+	nstest.EventuallyNil(t, patience, func() error {
+		out, err := a.ctl("doctor")
+		if err != nil || !strings.Contains(out, "ok       rules in    no rule drops frames of the peers on eth2\n") {
+			return fmt.Errorf("%v\n%s", err, out)
+		}
+		return nil
+	}, "a good report")
 
 	a.Nft(t, "table inet in { chain input { type filter hook input priority 5; policy drop; ct state established,related accept; }; }")
 	a.expect("rules in", doctor.Fault, "nft chain inet in input, policy drop")
@@ -223,9 +205,6 @@ func TestProvoked(t *testing.T) {
 func TestNobody(t *testing.T) {
 	t.Parallel()
 	top := nstest.NewTopology(t, nstest.Options{})
-	if err := programs(); err != nil {
-		t.Fatal(err)
-	}
 	a := &firewall{top.FW[0], t, t.TempDir()}
 	a.start()
 	a.expect("peer", doctor.Fault, "no peer has been heard")

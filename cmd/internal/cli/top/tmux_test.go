@@ -14,6 +14,8 @@ import (
 // patience bounds every wait; only a failing test spends it.
 const patience = 60 * time.Second
 
+func TestMain(m *testing.M) { nstest.Main(m) }
+
 // terminal is a tmux of its own in a namespace, with one window.
 type terminal struct {
 	t    *testing.T
@@ -73,10 +75,7 @@ func open(t *testing.T, ns *nstest.NS, bin, run string, width, height int) *term
 func TestTmux(t *testing.T) {
 	top := nstest.NewTopology(t, nstest.Options{})
 	top.Bed.Need("tmux", "conntrack")
-	bin, err := nstest.Programs(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
+	bin := nstest.Bin(t)
 	run := make([]string, len(top.FW))
 	for i, fw := range top.FW {
 		run[i] = t.TempDir()
