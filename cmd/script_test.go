@@ -83,7 +83,9 @@ type scenario struct {
 	Hold    bool             `json:"hold"`
 	Devices []string         `json:"devices"`
 	Fail    *control.Error   `json:"fail"`
-	NetNS   uint64           `json:"netns"`
+
+	Verdicts []control.Verification `json:"verdicts"`
+	NetNS    uint64                 `json:"netns"`
 }
 
 // load reads a scenario on top of what an untouched backend has.
@@ -101,6 +103,7 @@ func load(name string, b []byte) (*controltest.Backend, scenario, error) {
 	for range s.Repeat {
 		back.Table = append(back.Table, s.States...)
 	}
+	back.Verdicts = s.Verdicts
 	if s.Fail != nil {
 		back.Fail = s.Fail
 	}

@@ -116,6 +116,9 @@ func (e *Engine) done(now int64, res *pfstate.Result) {
 	}
 	s := e.tab.At(r)
 	s.InFlight = 0
+	if res.Kind == pfstate.OpCreate || res.Kind == pfstate.OpUpdate {
+		s.KernExpire += now - s.LastOp // the kernel counts from when it did it, at the latest now
+	}
 	s.LastOp = now
 	if s.Op != 0 {
 		e.tab.Push(&e.ops, r)

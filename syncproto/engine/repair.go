@@ -126,7 +126,7 @@ func (e *Engine) repairHeard(now int64, p *Peer, info *syncproto.FrameInfo, retu
 		switch {
 		case restarted:
 			e.doubt(now, p)
-		case returned || info.Frame > 1 && e.bulk.over():
+		case returned || info.Frame > 1 && e.bulk.over(), e.bulk.state == SyncAlone, e.bulk.state == SyncFailed:
 			e.bulkQuietly(now) // its table was never heard
 		}
 		return

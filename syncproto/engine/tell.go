@@ -265,7 +265,9 @@ type look struct {
 	wanted  bool // NeedDump
 	running bool // the dump under way is for it
 	until   int64
+	began   int64
 	last    int64 // when the last ended, 0 never
+	took    int64
 	total   uint32
 	found   []found // some of those that were other than thought
 }
@@ -282,7 +284,7 @@ func (e *Engine) lookWant(now int64) {
 	if l.wanted || l.running || l.until != 0 {
 		return
 	}
-	*l = look{wanted: true, last: l.last, found: l.found[:0]}
+	*l = look{wanted: true, began: now, last: l.last, took: l.took, found: l.found[:0]}
 }
 
 func (e *Engine) looking() bool { return e.look.wanted || e.look.running || e.look.until != 0 }
@@ -323,7 +325,7 @@ func (e *Engine) lookTick(now int64) {
 		return
 	}
 	for i := range e.tells.looks {
-		if !e.tells.looks[i].done && (l.last == 0 || now-l.last >= lookEvery) {
+		if !e.tells.looks[i].done && (l.last == 0 || now-l.last >= max(lookEvery, 10*l.took)) {
 			e.lookWant(now)
 		}
 	}
@@ -340,7 +342,7 @@ func (e *Engine) lookDumped(now int64, whole bool) {
 		l.wanted = true
 		return
 	}
-	l.until = now + lookSettle
+	l.until, l.took = now+lookSettle, now-l.began
 	e.recountAll()
 }
 

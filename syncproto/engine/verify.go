@@ -310,7 +310,7 @@ func (e *Engine) checkRefused(id pfstate.ID, why Reason) {
 		return
 	}
 	i, ok := c.byName[id]
-	if !ok {
+	if !ok || !c.suspects[i].confirmed {
 		return
 	}
 	s := &c.suspects[i]

@@ -129,6 +129,9 @@ func (a *app) verbProposals(args []string) []string {
 			return a.optionValues(v.Name(), o.Name)
 		}
 		var p []string
+		if v.Name() == "verify" {
+			p = a.peerNames()
+		}
 		v.Flags().VisitAll(func(f *pflag.Flag) {
 			_, text := pflag.UnquoteUsage(f)
 			p = append(p, "--"+f.Name+"\t"+text)

@@ -42,9 +42,9 @@ func (a *app) printPeers(peers []control.Peer) error {
 		return nil
 	}
 	t := tabwriter.NewWriter(a.out, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(t, "ADDRESS\tVERSION\tSYSTEM\tALIVE\tHEARD\tSTATES\tTABLE\tFRAMES\tLOST\tBULK\tCREATORID")
+	fmt.Fprintln(t, "ADDRESS\tVERSION\tSYSTEM\tALIVE\tSYNC\tHEARD\tSTATES\tTABLE\tFRAMES\tLOST\tBULK\tCREATORID")
 	for _, p := range peers {
-		fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%.1fs\t%d\t%s\t%d\t%d\t%s\t%s\n", p.Addr, p.Wire(), system(p), yesNo(p.Alive), p.Heard,
+		fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\t%.1fs\t%d\t%s\t%d\t%d\t%s\t%s\n", p.Addr, p.Wire(), system(p), yesNo(p.Alive), inSync(p), p.Heard,
 			p.States, known(p.Table), p.Frames, p.Lost, bulkText(p.Bulk), creators(p.CreatorIDs))
 	}
 	return t.Flush()
@@ -64,6 +64,17 @@ func system(p control.Peer) string {
 func yesNo(v bool) string {
 	if v {
 		return "yes"
+	}
+	return "no"
+}
+
+// inSync tells whether a peer says that it is in sync; a BSD does not say.
+func inSync(p control.Peer) string {
+	switch {
+	case !p.Linux:
+		return "-"
+	case p.InSync:
+		return "ok"
 	}
 	return "no"
 }

@@ -19,6 +19,7 @@ var verbs = []func(*app) *cobra.Command{
 	(*app).bulkCommand,
 	(*app).flushCommand,
 	(*app).waitCommand,
+	(*app).verifyCommand,
 	(*app).doctorCommand,
 	(*app).dumpCommand,
 	(*app).startCommand,

@@ -24,17 +24,26 @@ func (a *app) waitCommand() *cobra.Command {
 		Short: "wait until in sync; exit 5 if that failed, 6 if it took too long",
 		Args:  noArgs,
 		RunE: func(*cobra.Command, []string) error {
-			switch {
-			case timeout < 0:
-				return usage("--timeout %g: less than 0", timeout)
-			case !(timeout <= maxWait): // NaN too
-				return usage("--timeout %g: more than %g", timeout, maxWait)
+			limit, err := timeoutOf(timeout)
+			if err != nil {
+				return err
 			}
-			return a.wait(time.Duration(timeout * float64(time.Second)))
+			return a.wait(limit)
 		},
 	}
 	c.Flags().Float64VarP(&timeout, "timeout", "t", 0, "`seconds` to wait at most; 0: as long as it takes")
 	return c
+}
+
+// timeoutOf is the value of the option timeout, in seconds.
+func timeoutOf(seconds float64) (time.Duration, error) {
+	switch {
+	case seconds < 0:
+		return 0, usage("--timeout %g: less than 0", seconds)
+	case !(seconds <= maxWait): // NaN too
+		return 0, usage("--timeout %g: more than %g", seconds, maxWait)
+	}
+	return time.Duration(seconds * float64(time.Second)), nil
 }
 
 // wait prints progress whenever it changes, on one line if stderr is a
@@ -48,7 +57,7 @@ func (a *app) wait(timeout time.Duration) error {
 	}
 	c := a.client()
 	defer c.Close()
-	p := progress{app: a, line: isTerminal(a.err)}
+	p := progress{app: a, line: isTerminal(a.err), what: "sync"}
 	defer p.end()
 	for {
 		st, err := c.Status(ctx)
@@ -99,7 +108,8 @@ func (a *app) waitEnded(ctx context.Context, last string) error {
 // progress prints a text when it changes.
 type progress struct {
 	app  *app
-	line bool // overwrite one line instead of writing new ones
+	what string // it is the progress of
+	line bool   // overwrite one line instead of writing new ones
 	last string
 }
 
@@ -109,10 +119,10 @@ func (p *progress) show(text string) {
 	}
 	p.last = text
 	if p.line {
-		fmt.Fprintf(p.app.err, "\r\x1b[K%s: sync: %s", p.app.name, text)
+		fmt.Fprintf(p.app.err, "\r\x1b[K%s: %s: %s", p.app.name, p.what, text)
 		return
 	}
-	fmt.Fprintf(p.app.err, "%s: sync: %s\n", p.app.name, text)
+	fmt.Fprintf(p.app.err, "%s: %s: %s\n", p.app.name, p.what, text)
 }
 
 func (p *progress) end() {

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"syscall"
 )
@@ -102,6 +103,25 @@ func (c *Client) Flush(ctx context.Context) (FlushResult, error) {
 		return FlushResult{}, err
 	}
 	return *a.Flush, nil
+}
+
+// Verify has the daemon compare its table with that of a peer, or of all if the
+// address is not valid. It returns at once; see Verified.
+func (c *Client) Verify(ctx context.Context, peer netip.Addr) error {
+	_, err := c.ask(ctx, http.MethodPost, pathVerify, verifyRequest{Version: Protocol, Peer: peer})
+	return err
+}
+
+// Verified asks how far the last verification is.
+func (c *Client) Verified(ctx context.Context) (Verification, error) {
+	a, err := c.ask(ctx, http.MethodGet, pathVerdict, nil)
+	if err == nil && a.Verify == nil {
+		err = errEmpty
+	}
+	if err != nil {
+		return Verification{}, err
+	}
+	return *a.Verify, nil
 }
 
 // States calls f with every state that q chooses. The pointer is good until f

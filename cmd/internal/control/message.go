@@ -19,6 +19,8 @@ const (
 	pathConfig  = "/config"
 	pathBulk    = "/bulk"
 	pathFlush   = "/flush"
+	pathVerify  = "/verify"   // begins one
+	pathVerdict = "/verified" // how far it is
 )
 
 // headerNetNS carries the inode of the network namespace: in a request the
@@ -38,6 +40,8 @@ type answer struct {
 	Stats   *Stats       `json:"stats,omitempty"`
 	Peers   *[]Peer      `json:"peers,omitempty"`
 	Flush   *FlushResult `json:"flush,omitempty"`
+
+	Verify *Verification `json:"verify,omitempty"`
 }
 
 // FlushResult says what a flush did.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"strconv"
 	"time"
@@ -41,6 +42,11 @@ type Backend interface {
 	Destroy(ctx context.Context) error // removes the interface and ends the daemon, after the answer
 	Bulk(ctx context.Context) error    // asks the peers for all their states again
 	Flush(ctx context.Context) (FlushResult, error)
+
+	// Verify begins to compare the table with that of a peer, or of all if the
+	// address is not valid; Verified tells how far that is.
+	Verify(ctx context.Context, peer netip.Addr) error
+	Verified(ctx context.Context) (Verification, error)
 }
 
 // timeouts are what a client that hangs can cost.
@@ -133,6 +139,8 @@ var requests = map[string]request{
 	pathConfig:  {http.MethodPut, (*Server).config},
 	pathBulk:    {http.MethodPost, (*Server).bulk},
 	pathFlush:   {http.MethodPost, (*Server).flush},
+	pathVerify:  {http.MethodPost, (*Server).verify},
+	pathVerdict: {http.MethodGet, (*Server).verified},
 }
 
 // serve checks who asks for what from where, then lets the path's function
@@ -246,6 +254,23 @@ func (s *Server) flush(w http.ResponseWriter, r *http.Request) (*answer, error) 
 	v, err := s.Backend.Flush(r.Context())
 	a := s.done()
 	a.Flush = &v
+	return a, err
+}
+
+func (s *Server) verify(w http.ResponseWriter, r *http.Request) (*answer, error) {
+	var req verifyRequest
+	if r.ContentLength != 0 {
+		if err := readBody(w, r, &req); err != nil {
+			return nil, badRequest(err)
+		}
+	}
+	return s.done(), s.Backend.Verify(r.Context(), req.Peer)
+}
+
+func (s *Server) verified(_ http.ResponseWriter, r *http.Request) (*answer, error) {
+	v, err := s.Backend.Verified(r.Context())
+	a := s.done()
+	a.Verify = &v
 	return a, err
 }
 

@@ -101,6 +101,7 @@ type Peer struct {
 	CreatorIDs []HexID    `json:"creatorids"` // seen from this address
 	Table      int        `json:"table"`      // size of its table as it says; -1: not known
 	Demotion   int        `json:"demotion"`   // as it says; -1: not known
+	InSync     bool       `json:"in_sync"`    // it has had its bulk transfer and misses nothing, as it says; a BSD does not
 	Frames     uint64     `json:"frames"`     // received from it
 	Lost       uint64     `json:"lost"`       // missing frame numbers
 	Bulk       PeerBulk   `json:"bulk,omitzero"`

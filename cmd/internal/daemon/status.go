@@ -75,7 +75,7 @@ func (l *loop) tellPeers(made map[uint32]int) []control.Peer {
 			v.Bulk = control.PeerBulk{Sending: serve.Sending, Sent: serve.Sent, Total: serve.Total}
 		}
 		if p.Linux {
-			v.Table, v.Demotion = int(p.States), int(p.Demotion)
+			v.Table, v.Demotion, v.InSync = int(p.States), int(p.Demotion), p.InSync
 		}
 		peers = append(peers, v)
 	}

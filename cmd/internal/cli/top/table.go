@@ -33,6 +33,8 @@ func syncMark(p control.Peer) (string, style) {
 		return "version", bad
 	case p.Bulk.Sending:
 		return "sending", plain
+	case p.Linux && !p.InSync:
+		return "not yet", plain
 	case p.Demotion > 0:
 		return "demoted " + strconv.Itoa(p.Demotion), plain
 	}

@@ -69,7 +69,7 @@ func status() control.Status {
 	return control.Status{
 		Name: "pfsync0", HostID: 0x7f3a9c01, Sync: control.Sync{State: control.SyncOK}, States: control.Counts{Total: 120, Local: 80, Peer: 40, Carried: 90, Kernel: 123, Max: 262144},
 		Peers: []control.Peer{
-			{Addr: addr("192.168.254.253"), Version: 6, Linux: true, Alive: true, Heard: 0.2, States: 40, Table: 120, Frames: 9000},
+			{Addr: addr("192.168.254.253"), Version: 6, Linux: true, InSync: true, Alive: true, Heard: 0.2, States: 40, Table: 120, Frames: 9000},
 			{Addr: addr("fd00:254::3"), Version: 5, Format: 1400, Heard: 75.5, Table: -1, Mismatch: true, Lost: 3},
 		},
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"sync"
 
@@ -20,12 +21,13 @@ type Backend struct {
 	Answers   control.Status // what Status returns, apart from Config
 	Counters  control.Stats
 	Table     []control.State
-	Records   []control.Record // handed out by Monitor
-	Hold      bool             // Monitor waits for ctx after the last record
-	Devices   []string         // interfaces that exist, for syncdev
-	Fail      error            // returned by everything, if set
-	Changes   []control.Change // as received
-	Requests  []string         // bulk, flush, destroy as received
+	Records   []control.Record       // handed out by Monitor
+	Hold      bool                   // Monitor waits for ctx after the last record
+	Devices   []string               // interfaces that exist, for syncdev
+	Fail      error                  // returned by everything, if set
+	Verdicts  []control.Verification // of Verified, one after the other; the last one stays
+	Changes   []control.Change       // as received
+	Requests  []string               // bulk, flush, destroy as received
 	destroyed chan struct{}
 }
 
@@ -160,6 +162,27 @@ func (b *Backend) Flush(context.Context) (control.FlushResult, error) {
 		b.Table = nil
 	}
 	return r, err
+}
+
+// Verify implements control.Backend.
+func (b *Backend) Verify(_ context.Context, peer netip.Addr) error {
+	if !peer.IsValid() {
+		return b.request("verify")
+	}
+	return b.request("verify " + peer.String())
+}
+
+// Verified implements control.Backend.
+func (b *Backend) Verified(context.Context) (v control.Verification, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.Verdicts) > 0 {
+		v = b.Verdicts[0]
+	}
+	if len(b.Verdicts) > 1 {
+		b.Verdicts = b.Verdicts[1:]
+	}
+	return v, b.Fail
 }
 
 func (b *Backend) request(what string) error {
