@@ -48,6 +48,7 @@ const (
 	HasSeqAdj                  // CTA_SEQ_ADJ_ORIG or _REPLY
 	HasStatus                  // CTA_STATUS
 	HasCounts                  // CTA_COUNTERS_ORIG and _REPLY; the kernel tells them and takes none
+	HasWritten                 // CTA_SYNPROXY of zeros: a program made the entry, no packet
 )
 
 // SeqAdj is the sequence adjustment of one direction (struct nf_ct_seqadj).

@@ -116,7 +116,7 @@ func plainOf(f pfstate.Flow) pfstate.Flow {
 	const natBits = 0x1b0 // SRC_NAT, DST_NAT and their DONE bits
 	f.CtID, f.Timeout = 0, 0
 	f.Status &^= natBits
-	f.Has &^= pfstate.HasTimeout
+	f.Has &^= pfstate.HasTimeout | pfstate.HasWritten
 	if f.Proto == pfstate.ProtoSCTP && f.ProtoState == 0 {
 		f.Has &^= pfstate.HasProto // told as state 0
 	}

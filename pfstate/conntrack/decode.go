@@ -123,6 +123,8 @@ func parseValue(a *attrs, f *pfstate.Flow) {
 		parseCounters(a, f, 0)
 	case ctaCountersReply:
 		parseCounters(a, f, 1)
+	case ctaSynproxy:
+		parseSynproxy(a, f)
 	}
 }
 

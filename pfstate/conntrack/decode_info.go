@@ -143,3 +143,28 @@ func parseCounters(a *attrs, f *pfstate.Flow, dir int) {
 	}
 	f.Has |= pfstate.HasCounts
 }
+
+// parseSynproxy decodes CTA_SYNPROXY. The kernel has room for it in every entry
+// that came by netlink, whatever its protocol, and tells zeros
+// (nf_conntrack_netlink.c ctnetlink_create_conntrack); of those that packets
+// made only what the target SYNPROXY answers has it, with a sequence number.
+func parseSynproxy(a *attrs, f *pfstate.Flow) {
+	var isn, its, offset uint32
+	in := attrs{rest: a.data}
+	for in.next() {
+		switch in.typ {
+		case ctaSynproxyISN:
+			in.u32(&isn)
+		case ctaSynproxyITS:
+			in.u32(&its)
+		case ctaSynproxyTSOff:
+			in.u32(&offset)
+		}
+	}
+	switch {
+	case in.bad:
+		a.fail()
+	case isn|its|offset == 0:
+		f.Has |= pfstate.HasWritten
+	}
+}

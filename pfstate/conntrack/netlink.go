@@ -41,6 +41,7 @@ const (
 	ctaZone          = 18
 	ctaMarkMask      = 21
 	ctaLabels        = 22
+	ctaSynproxy      = 24
 	ctaFilter        = 25
 	ctaStatusMask    = 26
 )
@@ -99,6 +100,10 @@ const (
 
 	ctaProtoNATMin = 1
 	ctaProtoNATMax = 2
+
+	ctaSynproxyISN   = 1
+	ctaSynproxyITS   = 2
+	ctaSynproxyTSOff = 3
 
 	ctaSeqAdjPos    = 1
 	ctaSeqAdjBefore = 2

@@ -127,6 +127,9 @@ func (e *Engine) bulkAsk(now int64) {
 	e.bulk.tries++
 	e.bulk.ask = true
 	e.bulk.received = 0
+	for i := range e.peers.list {
+		e.peers.list[i].told = false
+	}
 	e.bulkTo(SyncSent, now+e.bulkPause())
 }
 
@@ -210,9 +213,9 @@ func (e *Engine) bulkStatus(now int64, p *Peer, m *syncproto.Bus) {
 		// An end without its start counts only from a BSD: OpenBSD sends no start
 		// for an empty table. A Linux peer answers every request with a start.
 		if b.state == SyncBulk && b.from == p.Addr || b.state == SyncSent && !p.Linux {
-			whole := b.state == SyncBulk && p.Linux
+			p.told = b.state == SyncBulk && p.Linux
 			e.bulkDone(SyncOK)
-			if whole {
+			if p.told {
 				e.repair.sweepUnnamed(b.gen)
 			}
 		}

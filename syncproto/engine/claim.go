@@ -24,6 +24,7 @@ type claim struct {
 	active  bool              // names are still waited for
 	dumped  bool              // the first dump has ended
 	waiting int               // unclaimed states
+	written int               // of those found in the kernel, what a program had written
 	tombs   map[entryKey]bool // unclaimed entries that ended meanwhile; true: killed
 	naming  pfstate.Ref       // cursor of the walk that names the rest, 0 none
 }
@@ -43,6 +44,10 @@ func (e *Engine) unclaimed(now int64, f *pfstate.Flow) pfstate.Ref {
 	r := e.enter(now, f)
 	e.tab.At(r).Created = now - 2*opSettle // nobody knows; a NEW event from now on is of a later one
 	e.tab.At(r).Flags |= pfstate.FlagUnclaimed
+	if written(f) {
+		e.tab.At(r).Flags |= pfstate.FlagImported
+		e.claim.written++
+	}
 	e.claim.waiting++
 	return r
 }
@@ -74,15 +79,11 @@ func (e *Engine) claimTick(now int64) {
 		if !e.tab.InUse(r) || !e.tab.At(r).Has(pfstate.FlagUnclaimed) {
 			continue
 		}
-		s := e.tab.At(r)
-		// What peers do not know is carried here, but for what an earlier run
-		// of ours wrote: of that the next dump will tell.
-		e.setCarried(s, !writtenByUs(s))
-		s.Flags |= pfstate.FlagUnsure
-		e.nameIt(now, r)
+		e.nameRest(now, r)
 	}
 	if c.naming >= e.tab.End() {
 		*c = claim{dumped: true}
+		e.settles()
 	}
 }
 
@@ -103,12 +104,10 @@ func (e *Engine) claimed(x *rx, r pfstate.Ref, m *record) {
 		e.erase(r, false)
 		e.insert(x, m)
 		return
-	case otherNAT, tcp && behind && (idle < -refreshSlack || !m.carried && !writtenByUs(s) && idle < refreshSlack):
+	case otherNAT, tcp && behind && (idle < -refreshSlack || !m.carried && !s.Has(pfstate.FlagImported) && idle < refreshSlack):
 		e.reason(ReasonLater) // what the record names is over
 		e.deleteName(now, m.name, false)
-		e.setCarried(s, !writtenByUs(s))
-		s.Flags |= pfstate.FlagUnsure
-		e.nameIt(now, r)
+		e.nameLeft(now, r)
 		return
 	}
 	s.Flags &^= pfstate.FlagUnclaimed
@@ -129,12 +128,6 @@ func (e *Engine) claimed(x *rx, r pfstate.Ref, m *record) {
 	if ahead { // the peer missed something, from us or from a third
 		e.localUpdate(now, r, true)
 	}
-}
-
-// writtenByUs reports whether an earlier run of ours wrote the kernel's entry:
-// packets alone do not make it liberal both ways.
-func writtenByUs(s *pfstate.State) bool {
-	return s.TCPFlags[0]&s.TCPFlags[1]&pfstate.TCPFlagLiberal != 0
 }
 
 // idle is how long ago the last packet of s passed here.
@@ -202,6 +195,7 @@ func (e *Engine) dumpBegin(now int64, filtered bool) {
 	d := &e.dump
 	d.running, d.partial, d.crowded, d.start = true, filtered, false, now
 	d.tombs = map[entryKey]struct{}{}
+	e.buryDoomed()
 	if filtered {
 		d.serving = false
 		return
@@ -210,6 +204,26 @@ func (e *Engine) dumpBegin(now int64, filtered bool) {
 	d.sweep = 0
 	d.wanted, d.serving = false, d.wanted
 	e.look.wanted, e.look.running = false, e.look.wanted
+}
+
+// buryDoomed: what is about to be deleted, or being deleted, the dump may still
+// tell.
+func (e *Engine) buryDoomed() {
+	bury := func(r pfstate.Ref) {
+		f := e.tab.FlowOf(e.tab.At(r), 0)
+		e.dump.bury(&f)
+	}
+	for r := e.ops.Head(); r != 0; r = e.tab.NextOn(&e.ops, r) {
+		if e.tab.At(r).Op == pfstate.OpDelete {
+			bury(r)
+		}
+	}
+	for _, r := range e.deletes {
+		bury(r)
+	}
+	for _, d := range e.dying {
+		bury(d.old)
+	}
 }
 
 // dumpRecord: the kernel has this entry, or had it a moment ago.

@@ -61,6 +61,8 @@ type Config struct {
 	DownFor time.Duration
 	// Demoted is what the last run left in the demotion file.
 	Demoted int
+	// LastRun is what the last run left of its Settled.
+	LastRun Settled
 
 	// Log is told transitions, never single frames. May be nil.
 	Log func(msg string, args ...any)
@@ -91,6 +93,12 @@ type Engine struct {
 	queuedB int   // bytes queued, for filling a frame
 
 	ops     pfstate.Queue
+	deletes []pfstate.Ref // handed out and not answered, in order
+	answers uint64        // to operations
+
+	settling settling
+	imported bool // a state of a peer has been taken
+
 	dying   map[entryKey]dying
 	carried int // states carried here
 
@@ -145,8 +153,8 @@ func (e *Engine) Config() Config { return e.cfg }
 // Set changes the configuration. Setting what is set changes nothing; another
 // syncdev or syncpeer (resync) asks for a bulk transfer.
 func (e *Engine) Set(now int64, cfg Config, resync bool) {
-	cfg.Seed, cfg.StartID, cfg.Epoch, cfg.KernelKept, cfg.DownFor, cfg.Demoted, cfg.Log =
-		e.cfg.Seed, e.cfg.StartID, e.cfg.Epoch, e.cfg.KernelKept, e.cfg.DownFor, e.cfg.Demoted, e.cfg.Log
+	cfg.Seed, cfg.StartID, cfg.Epoch, cfg.KernelKept, cfg.DownFor, cfg.Demoted, cfg.LastRun, cfg.Log =
+		e.cfg.Seed, e.cfg.StartID, e.cfg.Epoch, e.cfg.KernelKept, e.cfg.DownFor, e.cfg.Demoted, e.cfg.LastRun, e.cfg.Log
 	renamed := cfg.HostID != e.cfg.HostID
 	roomier := e.cfg.MaxStates > 0 && (cfg.MaxStates == 0 || cfg.MaxStates > e.cfg.MaxStates)
 	was := e.cfg.Filter

@@ -308,6 +308,7 @@ func (e *Engine) insert(x *rx, m *record) {
 	}
 	e.tab.SetName(r, m.side, m.name)
 	e.take(x.now, r, m, true, true)
+	e.imported = true
 	e.wantOp(r, pfstate.OpCreate)
 	e.acknowledge(x.now, r, m)
 }
@@ -337,18 +338,15 @@ func (e *Engine) deadHere(x *rx, m *record) (dead, killed bool) {
 	return e.endedBetweenRuns(x, m) && !elsewhere, false
 }
 
-// runSlack is how much older than our last run's end a state must be for that
-// run to have known it for sure.
-const runSlack = 3 * second
-
 // endedBetweenRuns reports whether our kernel, which outlived our last run, had
-// this state then, for we made its name, and has it no more, while there is
-// only one other firewall.
+// this state then, for an earlier run made its name and the last one had all
+// that peers knew under such names, and has it no more, while there is only one
+// other firewall.
 func (e *Engine) endedBetweenRuns(x *rx, m *record) bool {
-	if !e.cfg.KernelKept || e.cfg.DownFor == 0 || !e.claim.dumped || m.isNew || !e.ours(m.name) || e.cfg.KnownPeers != 1 || e.peers.count(x.now) != 1 {
+	if !e.cfg.KernelKept || !e.cfg.LastRun.Whole || !e.claim.dumped || m.isNew || !e.ours(m.name) || e.cfg.KnownPeers != 1 || e.peers.count(x.now) != 1 {
 		return false
 	}
-	return int64(m.age)*second > int64(e.cfg.DownFor)+x.now-e.started+runSlack
+	return m.name.ID < e.cfg.StartID
 }
 
 // take copies the contents of a record into a state: src and dst say which

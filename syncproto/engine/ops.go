@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"slices"
+
 	"github.com/pfsync/pfsync/pfstate"
 	"github.com/pfsync/pfsync/syncproto"
 )
@@ -92,6 +94,7 @@ func (e *Engine) fillOp(now int64, r pfstate.Ref, s *pfstate.State, op *pfstate.
 		e.Stats.OpsGet++
 	case pfstate.OpDelete:
 		e.Stats.OpsDelete++
+		e.deletes = append(e.deletes, r)
 		if !s.Has(pfstate.FlagKilled) && s.KernExpire != 0 {
 			op.MaxLeft = uint32(max(1, (s.KernExpire-now+refreshSlack)/second))
 		}
@@ -104,6 +107,7 @@ func (e *Engine) fillOp(now int64, r pfstate.Ref, s *pfstate.State, op *pfstate.
 
 // Done takes the kernel's answers.
 func (e *Engine) Done(now int64, res []pfstate.Result) {
+	e.answers += uint64(len(res))
 	for i := range res {
 		e.done(now, &res[i])
 	}
@@ -308,6 +312,9 @@ func (e *Engine) kernelBehind(s *pfstate.State, f *pfstate.Flow) bool {
 }
 
 func (e *Engine) doneDelete(now int64, r pfstate.Ref, res *pfstate.Result) {
+	if i := slices.Index(e.deletes, r); i >= 0 { // the first, for answers come in order
+		e.deletes = slices.Delete(e.deletes, i, i+1)
+	}
 	s := e.tab.At(r)
 	_, _, taken := e.tab.ByTuple(&s.Orig, s.AF, s.Proto, s.Zone[0])
 	if res.Code == pfstate.ResultLiving && !taken && !s.MainName().IsZero() {

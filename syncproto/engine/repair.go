@@ -122,6 +122,7 @@ func (e *Engine) repairHeard(now int64, p *Peer, info *syncproto.FrameInfo, retu
 	if p.Epoch != info.Epoch {
 		restarted := p.Epoch != 0
 		p.Epoch, p.Frame, p.gap, p.runSince = info.Epoch, info.Frame, gap{}, now
+		p.fromStart = !e.imported
 		e.countGaps()
 		switch {
 		case restarted:

@@ -76,6 +76,7 @@ const (
 	ReasonCheckDropped                  // a peer's questions beyond what we hold
 	ReasonRequestsDropped               // more update requests than we hold
 	ReasonDeleteLate                    // an insert or update for a state already deleted
+	ReasonLeftover                      // found at start, written by an earlier run, ended since
 	ReasonKernelExists                  // creates that the kernel answered: exists
 	ReasonKernelFull
 	ReasonKernelUnsupported
@@ -90,7 +91,7 @@ var reasonNames = [Reasons]string{
 	"delrefused", "collision", "alias", "later", "reused", "hostidclash", "ownframe", "badsrc", "toomanypeers",
 	"maxstates", "rateinsert", "ratebulk", "ratereply", "rateclr", "unfit", "nosync", "creatorzero", "overrun", "reconciled", "lost", "revived",
 	"framelost", "frameasked", "frameresent",
-	"checks", "checkasked", "checkbuckets", "checkdiffered", "checkhealed", "checkunhealed", "badcheck", "checkdropped", "reqdropped", "deletelate",
+	"checks", "checkasked", "checkbuckets", "checkdiffered", "checkhealed", "checkunhealed", "badcheck", "checkdropped", "reqdropped", "deletelate", "leftover",
 	"kernexists", "kernfull", "kernunsupported", "kerninvalid", "kernbusy", "kerndenied", "kernerror",
 }
 

@@ -87,31 +87,6 @@ func writeHostID(path string, id uint32) error {
 	return writeFile(path, fmt.Sprintf("%08x\n", id), 0o600)
 }
 
-// kernelPath is the file that tells which kernel table the last run followed,
-// in the run directory: like the table it does not outlive a boot, and it is
-// stamped too often for a disk.
-func kernelPath(d control.Dirs, name string) string { return filepath.Join(d.Run, name+".kernel") }
-
-// aliveEvery is how often a run stamps its file, so that the next one knows
-// how long nobody followed the kernel's table.
-const aliveEvery = 2 * time.Second
-
-// sameKernel reports whether the last run followed the same kernel table, and
-// how long ago it was alive (0 not known), and notes this one.
-func sameKernel(path, id string, now time.Time) (same bool, down time.Duration, err error) {
-	if id == "" {
-		return false, 0, nil
-	}
-	b, err := os.ReadFile(path)
-	if err != nil || strings.TrimSpace(string(b)) != id {
-		return false, 0, writeFile(path, id+"\n", 0o600)
-	}
-	if fi, err := os.Stat(path); err == nil {
-		down = max(0, now.Sub(fi.ModTime()))
-	}
-	return true, down, os.Chtimes(path, now, now)
-}
-
 // knownPeers counts the peers that the file names.
 func knownPeers(path string) int {
 	b, err := os.ReadFile(path)
@@ -125,16 +100,17 @@ func knownPeers(path string) int {
 // stop it.
 type keeper struct {
 	demotionPath, peersPath string
-	kernelPath              string
-	demotion                chan int          // latest only
-	peers                   chan []netip.Addr // latest only
+	kernel                  kernelFile
+	demotion                chan int            // latest only
+	peers                   chan []netip.Addr   // latest only
+	settled                 chan engine.Settled // latest only
 	log                     *slog.Logger
 }
 
 func newKeeper(d control.Dirs, name string, log *slog.Logger) *keeper {
 	return &keeper{
-		demotionPath: d.Demotion(name), peersPath: d.Peers(name), kernelPath: kernelPath(d, name),
-		demotion: make(chan int, 1), peers: make(chan []netip.Addr, 1), log: log,
+		demotionPath: d.Demotion(name), peersPath: d.Peers(name),
+		demotion: make(chan int, 1), peers: make(chan []netip.Addr, 1), settled: make(chan engine.Settled, 1), log: log,
 	}
 }
 
@@ -149,10 +125,10 @@ func put[T any](c chan T, v T) {
 
 // run writes until the loop closes the channels.
 func (k *keeper) run() error {
-	demotion, peers := k.demotion, k.peers
+	demotion, peers, settled := k.demotion, k.peers, k.settled
 	alive := time.NewTicker(aliveEvery)
 	defer alive.Stop()
-	for demotion != nil || peers != nil {
+	for demotion != nil || peers != nil || settled != nil {
 		select {
 		case v, ok := <-demotion:
 			if !ok {
@@ -166,9 +142,14 @@ func (k *keeper) run() error {
 				continue
 			}
 			k.writePeers(v)
-		case now := <-alive.C:
-			// Without the stamp the next run knows less: no reason to complain.
-			_ = os.Chtimes(k.kernelPath, now, now)
+		case v, ok := <-settled:
+			if !ok {
+				settled = nil
+				continue
+			}
+			k.kernel.settle(v)
+		case <-alive.C:
+			k.kernel.stamp()
 		}
 	}
 	return nil

@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -37,18 +36,6 @@ func TestHostID(t *testing.T) {
 	}
 }
 
-func TestSameKernel(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "pfsync0.kernel")
-	for i, step := range []struct {
-		id   string
-		want bool
-	}{{"boot1 ns1", false}, {"boot1 ns1", true}, {"", false}, {"boot2 ns1", false}, {"boot2 ns1", true}} {
-		if got, _, err := sameKernel(path, step.id, time.Now()); got != step.want || err != nil {
-			t.Errorf("step %d: %v, %v; want %v", i, got, err, step.want)
-		}
-	}
-}
-
 // TestKeeper: the files hold the last value, and no other file is left.
 func TestKeeper(t *testing.T) {
 	dir := t.TempDir()
@@ -61,6 +48,7 @@ func TestKeeper(t *testing.T) {
 	put(k.peers, []netip.Addr{netip.MustParseAddr("10.0.3.3"), netip.MustParseAddr("fe80::3")})
 	close(k.demotion)
 	close(k.peers)
+	close(k.settled)
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}

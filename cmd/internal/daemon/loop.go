@@ -61,7 +61,10 @@ type loop struct {
 	begun    int64
 	tidyAt   int64 // next look at what changes slowly
 	peers    []netip.Addr
-	known    int // peers known from before this start
+	known    int              // peers known from before this start
+	settled  engine.Settled   // as last kept
+	settleAt int64            // next look at that
+	runs     []engine.PeerRun // memory for it
 
 	monitors monitors
 	peerBuf  []engine.Peer
@@ -114,6 +117,7 @@ func (l *loop) closeOutputs() {
 	close(l.ops.full)
 	close(l.keep.demotion)
 	close(l.keep.peers)
+	close(l.keep.settled)
 }
 
 var always = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
@@ -204,6 +208,24 @@ func (l *loop) drain() {
 	st := l.eng.Status(l.now)
 	l.demote(&st)
 	l.noteSync(&st)
+	if l.now >= l.settleAt {
+		l.settle()
+	}
+}
+
+// settleEvery is how often what the next run has to know is looked at.
+const settleEvery = int64(20 * time.Millisecond)
+
+// settle keeps what the next run has to know.
+func (l *loop) settle() {
+	l.settleAt = l.now + settleEvery
+	s, ok := l.eng.Settled(l.now, l.runs[:0])
+	if !ok || s.Equal(&l.settled) {
+		l.runs = s.Peers
+		return
+	}
+	l.settled, l.runs = s, nil
+	put(l.keep.settled, s)
 }
 
 // drainOps gives the injector what it has room for.

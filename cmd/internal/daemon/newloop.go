@@ -16,8 +16,10 @@ func (d *Daemon) makeLoop() (err error) {
 	if d.kept, err = readHostID(d.dirs.HostID(d.name)); err != nil {
 		return fmt.Errorf("hostid: %w", err)
 	}
-	same, down, err := sameKernel(kernelPath(d.dirs, d.name), d.host.KernelID(), time.Now())
-	if err != nil {
+	kernel := kernelFile{path: kernelPath(d.dirs, d.name), id: d.host.KernelID()}
+	last := readLastRun(kernel.path, kernel.id)
+	kernel.start = last.firstID(d.started)
+	if err := kernel.begin(&last); err != nil {
 		return fmt.Errorf("run directory: %w", err)
 	}
 	demoted, err := readDemotion(d.dirs.Demotion(d.name))
@@ -29,6 +31,7 @@ func (d *Daemon) makeLoop() (err error) {
 		return err
 	}
 	d.keep = newKeeper(d.dirs, d.name, d.log)
+	d.keep.kernel = kernel
 	l := &loop{
 		log: d.log, clock: monotonic(), wall: time.Now, keep: d.keep,
 		events: newExchange(eventBatches, func() *events { return newEvents(eventsPerBatch) }),
@@ -50,8 +53,8 @@ func (d *Daemon) makeLoop() (err error) {
 	l.timeouts, l.kernMax = d.kernelLimits()
 	c := l.engineConfig()
 	c.Seed, c.Epoch = binary.NativeEndian.Uint64(random(8)), binary.NativeEndian.Uint32(random(4))|1
-	c.StartID = uint64(d.started.Unix()) << 32
-	c.KernelKept, c.DownFor, c.Demoted = same, down, demoted
+	c.StartID = kernel.start
+	c.KernelKept, c.DownFor, c.LastRun, c.Demoted = last.same, last.down, last.settled, demoted
 	c.Log = d.log.Info
 	l.eng = engine.New(l.clock(), c)
 	d.loop = l

@@ -1,0 +1,136 @@
+package engine
+
+import (
+	"slices"
+
+	"github.com/pfsync/pfsync/pfstate"
+	"github.com/pfsync/pfsync/syncproto"
+)
+
+// What a daemon finds in its kernel at start and no peer names is of one of
+// three kinds: packets made it while nobody listened, or it is what an earlier
+// run wrote of a peer's, and that has ended since, or has moved here. The
+// kernel tells what a program wrote, whatever the protocol (linux-facts 2), and
+// the timeout when the last packet passed. That a peer's connection has ended
+// is believed only if that peer has been there all the time: one that has been
+// restarted may have lost its table.
+
+// Settled is what the next run has to know of this one. What was told stays
+// true, as long as the kernel's table is the same, until something else is.
+type Settled struct {
+	// Whole: the kernel has had every state that a peer knew under a name of
+	// ours, so what it does not have has ended.
+	Whole bool
+	// Peers have been told of all that was written into this kernel, by them or
+	// by others.
+	Peers []PeerRun
+}
+
+// Equal reports whether both tell the same.
+func (s *Settled) Equal(o *Settled) bool { return s.Whole == o.Whole && slices.Equal(s.Peers, o.Peers) }
+
+// PeerRun names one run of a peer's daemon.
+type PeerRun struct {
+	CreatorID uint32
+	Epoch     uint32
+}
+
+// Settled returns that, its peers appended to a slice. ok is false while nothing
+// can be told.
+func (e *Engine) Settled(now int64, peers []PeerRun) (s Settled, ok bool) {
+	c := &e.claim
+	over := !c.active && e.bulk.over() && e.settling.passed(e)
+	if !over && (!c.dumped || c.written > 0) || e.repair.doubt() || e.dump.diverged {
+		return s, false
+	}
+	for i := range e.peers.list {
+		p := &e.peers.list[i]
+		if p.Linux && p.Living(now) && (p.fromStart || p.InSync && over) {
+			peers = append(peers, PeerRun{p.CreatorID, p.Epoch})
+		}
+	}
+	refused := e.Stats.Reason[ReasonMaxStates] + e.Stats.Reason[ReasonRateInsert] + e.Stats.Reason[ReasonKernelFull]
+	return Settled{Whole: e.cfg.KernelKept && e.cfg.LastRun.Whole || over && refused == 0, Peers: peers}, true
+}
+
+// settling is how far the queues must have moved on for all that stood in them
+// when the last entry got its name to be gone; under load they are never empty.
+type settling struct {
+	ins, ops uint64
+}
+
+// settles begins to wait.
+func (e *Engine) settles() {
+	out := e.Stats.OpsCreate + e.Stats.OpsUpdate + e.Stats.OpsDelete + e.Stats.OpsGet
+	e.settling = settling{e.Stats.Out[syncproto.ActIns] + uint64(e.queues[qIns].Len()), out + uint64(e.ops.Len())}
+}
+
+func (s *settling) passed(e *Engine) bool {
+	return e.answers >= s.ops && (e.queues[qIns].Len() == 0 || e.Stats.Out[syncproto.ActIns] >= s.ins)
+}
+
+// written reports whether a program, so likely an earlier run of ours, wrote
+// the kernel's entry. Where the kernel does not say, packets alone do not make
+// a TCP entry liberal both ways.
+func written(f *pfstate.Flow) bool {
+	return f.Has&pfstate.HasWritten != 0 || f.TCPFlags[0]&f.TCPFlags[1]&pfstate.TCPFlagLiberal != 0
+}
+
+// nameRest settles an entry that nobody has named.
+func (e *Engine) nameRest(now int64, r pfstate.Ref) {
+	if s := e.tab.At(r); s.Has(pfstate.FlagImported) && !s.Carried() && e.witnessed(now) && e.untouched(now, s) {
+		e.reason(ReasonLeftover)
+		e.erase(r, false)
+		return
+	}
+	e.nameLeft(now, r)
+}
+
+// nameLeft gives our name to an entry that peers do not know. It is carried
+// here, but for what an earlier run of ours wrote: of that the next dump will
+// tell.
+func (e *Engine) nameLeft(now int64, r pfstate.Ref) {
+	s := e.tab.At(r)
+	if !s.Carried() {
+		e.setCarried(s, !s.Has(pfstate.FlagImported))
+		s.Flags |= pfstate.FlagUnsure
+	}
+	s.Flags &^= pfstate.FlagImported
+	e.nameIt(now, r)
+}
+
+// witnessed reports whether a peer has told us all that it has, misses nothing
+// that a third may have told, and has been there since it knew all that the last
+// run had written.
+func (e *Engine) witnessed(now int64) bool {
+	for i := range e.peers.list {
+		p := &e.peers.list[i]
+		if !p.told || !p.InSync && len(e.cfg.LastRun.Peers) > 1 || !p.Living(now) || !e.cfg.KernelKept {
+			continue
+		}
+		for _, w := range e.cfg.LastRun.Peers {
+			if w == (PeerRun{p.CreatorID, p.Epoch}) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// runSlack is how exact the end of the last run is known: its last stamp is two
+// seconds old at most, and the kernel tells timeouts in whole seconds.
+const runSlack = 4 * second
+
+// aloneSlack is how far, beside 3/8 of the whole, the time of a state can be
+// behind at a peer: signs of life go out where a dump finds an eighth gained
+// (dumpKnown), and the peer's kernel follows where a quarter is missing.
+const aloneSlack = 10 * second
+
+// untouched reports whether no packet of s has passed here since the last run
+// ended, and a peer that did not hear of those before cannot have lost it by
+// time alone.
+func (e *Engine) untouched(now int64, s *pfstate.State) bool {
+	full := int64(e.cfg.Timeouts.For(s.Proto, s.ProtoState, s.Status)) * second
+	since := int64(e.cfg.DownFor) + now - e.started
+	return e.cfg.DownFor > 0 && e.idle(now, s) > since-runSlack && s.KernExpire-now > full*3/8+aloneSlack
+}

@@ -1,0 +1,171 @@
+package engine
+
+import (
+	"testing"
+	"time"
+
+	"github.com/pfsync/pfsync/pfstate"
+	"github.com/pfsync/pfsync/syncproto"
+)
+
+// writtenEntry marks an entry as made by a program.
+func writtenEntry(f pfstate.Flow) pfstate.Flow {
+	f.Has |= pfstate.HasWritten
+	return f
+}
+
+// TestLeftover: what an earlier run wrote into the kernel, and a peer that was
+// there all the time does not name, has ended; anything less is kept and named.
+func TestLeftover(t *testing.T) {
+	const down = 20
+	b := PeerRun{hostB, 0xbbbb}
+	entry := func(age uint32) pfstate.Flow { // of so many seconds ago
+		f := tcp(1, pfstate.TCPEstablished)
+		return writtenEntry(left(f, f.Timeout-age))
+	}
+	for _, tc := range []struct {
+		name   string
+		kernel pfstate.Flow
+		last   Settled
+		named  bool
+		deaf   bool // the kernel was another
+		ops    []string
+		sent   []string
+	}{
+		{"ended", entry(60), Settled{Peers: []PeerRun{b}}, false, false, []string{"delete 1"}, nil},
+		{"named by the peer", entry(60), Settled{Peers: []PeerRun{b}}, true, false, nil, nil},
+		{"made by packets", left(tcp(1, pfstate.TCPEstablished), 432000-60), Settled{Peers: []PeerRun{b}}, false, false, nil, []string{"INS A0 4:4"}},
+		{"a packet has passed since", entry(5), Settled{Peers: []PeerRun{b}}, false, false, nil, []string{"INS A0 4:4"}},
+		{"its time may be over there", entry(300000), Settled{Peers: []PeerRun{b}}, false, false, nil, []string{"INS A0 4:4"}},
+		{"the peer is another run", entry(60), Settled{Peers: []PeerRun{{hostB, 0xbbba}}}, false, false, nil, []string{"INS A0 4:4"}},
+		{"nobody was told", entry(60), Settled{}, false, false, nil, []string{"INS A0 4:4"}},
+		{"another kernel table", entry(60), Settled{Peers: []PeerRun{b}}, false, true, nil, []string{"INS A0 4:4"}},
+		{"the peer may miss what a third told", entry(60), Settled{Peers: []PeerRun{b, {hostC, 0xcccc}}}, false, false, nil, []string{"INS A0 4:4"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := newDesk(t, func(c *Config) {
+				c.KernelKept, c.DownFor, c.LastRun, c.KnownPeers = !tc.deaf, down*time.Second, tc.last, 1
+			})
+			r.linkUp()
+			r.dump(tc.kernel)
+			r.expect("asked", r.sent(), "UPD_REQ 0")
+			var items []item
+			if tc.named {
+				items = append(items, upd(theirs(5), tc.kernel))
+			}
+			r.transfer(0, items...)
+			r.expectOps(tc.ops...)
+			r.expectSent(tc.sent...)
+		})
+	}
+}
+
+// TestDoomed: a dump that begins while a delete waits, or is under way, still
+// tells the entry; that makes no state of it.
+func TestDoomed(t *testing.T) {
+	f := udp(1, assured)
+	for _, handed := range []bool{false, true} {
+		r := ready(t)
+		r.known(5, f)
+		r.pass(3 * second)
+		r.b.say(kill(theirs(5)))
+		if handed {
+			r.expectOps("delete 1")
+		}
+		r.dump(f)
+		r.expectNames()
+		if !handed {
+			r.expectOps("delete 1")
+		}
+		r.done(pfstate.ResultOK)
+		r.dump(f) // made since, by a packet that nobody told of
+		r.expectNames("A0")
+	}
+}
+
+// TestEndedBetweenRuns: a name of an earlier run of ours that our kernel has no
+// entry for is over if that run had all such entries.
+func TestEndedBetweenRuns(t *testing.T) {
+	f := udp(1, assured)
+	old := pfstate.ID{ID: 7, CreatorID: hostA}
+	for _, tc := range []struct {
+		name    string
+		kept    bool
+		last    Settled
+		peers   int
+		carried bool
+		sent    []string
+		ops     []string
+	}{
+		{"over", true, Settled{Whole: true}, 1, false, []string{"DEL_C " + shortName(old)}, nil},
+		{"carried by the peer", true, Settled{Whole: true}, 1, true, nil, []string{"create 1"}},
+		{"the last run was killed in its first transfer", true, Settled{}, 1, false, nil, []string{"create 1"}},
+		{"another kernel table", false, Settled{Whole: true}, 1, false, nil, []string{"create 1"}},
+		{"a third may carry it", true, Settled{Whole: true}, 2, false, nil, []string{"create 1"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := newDesk(t, func(c *Config) { c.KernelKept, c.LastRun, c.KnownPeers = tc.kept, tc.last, tc.peers })
+			r.linkUp()
+			r.dump()
+			r.sent()
+			flags := uint8(0)
+			if tc.carried {
+				flags = syncproto.InfoCarried
+			}
+			r.transfer(flags, upd(old, f))
+			r.expectOps(tc.ops...)
+			r.expectSent(tc.sent...)
+		})
+	}
+}
+
+// TestSettled: what is left for the next run, and when.
+func TestSettled(t *testing.T) {
+	check := func(t *testing.T, r *desk, wantOK, whole bool, peers ...PeerRun) {
+		t.Helper()
+		s, ok := r.e.Settled(r.now, nil)
+		if want := (Settled{whole, peers}); ok != wantOK || ok && !s.Equal(&want) {
+			t.Errorf("%+v, %v; want %+v, %v", s, ok, want, wantOK)
+		}
+	}
+	b := PeerRun{hostB, 0xbbbb}
+	t.Run("a kernel that nobody wrote to", func(t *testing.T) {
+		r := newDesk(t)
+		r.linkUp()
+		check(t, r, false, false)
+		r.dump()
+		check(t, r, true, false)
+		r.b.sending(bus(syncproto.BusStart))
+		check(t, r, true, false, b)
+		r.b.sending(upd(theirs(5), udp(1, assured)))
+		r.b.say(bus(syncproto.BusEnd))
+		r.pass(0)
+		check(t, r, true, false, b) // the kernel does not have it yet
+		r.kernel()
+		check(t, r, true, true, b)
+		r.c.say() // has not been told of it
+		check(t, r, true, true, b)
+		r.c.frameOf(syncproto.InfoInSync, nil)
+		check(t, r, true, true, b, PeerRun{hostC, 0xcccc})
+	})
+	t.Run("one that somebody wrote to", func(t *testing.T) {
+		r := newDesk(t, func(c *Config) { c.KernelKept, c.LastRun.Whole = true, true })
+		r.linkUp()
+		r.dump(writtenEntry(udp(1, assured)))
+		r.sent()
+		r.b.sending(bus(syncproto.BusStart))
+		check(t, r, false, false)
+		r.b.say(bus(syncproto.BusEnd))
+		r.pass(0)
+		r.expectSent("INS A0 2:2")
+		r.b.frameOf(syncproto.InfoInSync, nil)
+		check(t, r, true, true, b)
+	})
+	t.Run("what did not fit", func(t *testing.T) {
+		r := ready(t)
+		r.b.say(ins(theirs(5), udp(1, assured)))
+		r.ops()
+		r.done(pfstate.ResultFull)
+		check(t, r, true, false, b)
+	})
+}
