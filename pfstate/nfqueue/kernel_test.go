@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/pfsync/pfsync/pfstate"
 	"github.com/pfsync/pfsync/pfstate/nfqueue"
 	"github.com/pfsync/pfsync/tunif/nstest"
@@ -74,4 +76,61 @@ func TestQueue(t *testing.T) {
 		t.Errorf("without a reader: %v", err)
 	}
 	fw.Do(rules.Remove)
+}
+
+// TestRulesLeave: the rules come and go, and take only what they brought.
+func TestRulesLeave(t *testing.T) {
+	for _, tc := range []struct{ name, before string }{
+		{"nothing there", ""},
+		{"a rule of somebody", "table ip mangle { chain PREROUTING { type filter hook prerouting priority mangle; policy accept; meta mark 7 accept; }; }\n"},
+		{"an empty table of somebody", "table ip mangle { chain PREROUTING { type filter hook prerouting priority mangle; policy accept; }; }\n"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			ns := nstest.New(t).NS("fw")
+			if tc.before != "" {
+				ns.Nft(t, tc.before)
+			}
+			was := ns.Run(t, "nft", "list", "tables")
+			ns.Do(func() {
+				rules, err := nfqueue.Install("pfsync0", queueNum, false)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				t.Logf("rules by %s", rules.By)
+				rules.Remove()
+			})
+			if now := ns.Run(t, "nft", "list", "tables"); now != was {
+				t.Errorf("tables %q, before %q", now, was)
+			}
+			if tc.before != "" {
+				ns.Run(t, "nft", "list", "table", "ip", "mangle")
+			}
+		})
+	}
+}
+
+// TestQueuePermission: the kernel says EPERM for two things, we do not.
+func TestQueuePermission(t *testing.T) {
+	nstest.New(t).NS("fw").Do(func() {
+		hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		var was, none [2]unix.CapUserData
+		if err := unix.Capget(&hdr, &was[0]); err != nil {
+			t.Error(err)
+			return
+		}
+		none = was
+		none[0].Effective &^= 1 << unix.CAP_NET_ADMIN
+		if err := unix.Capset(&hdr, &none[0]); err != nil { // of this thread
+			t.Error(err)
+			return
+		}
+		q, err := nfqueue.Open(queueNum)
+		if err := unix.Capset(&hdr, &was[0]); err != nil {
+			t.Error(err)
+		}
+		if !errors.Is(err, nfqueue.ErrPermission) {
+			t.Errorf("opened without rights: %v, %v", q, err)
+		}
+	})
 }

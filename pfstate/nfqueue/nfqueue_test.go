@@ -129,6 +129,24 @@ func TestParsePacket(t *testing.T) {
 	}
 }
 
+func TestOnlyChains(t *testing.T) {
+	const base = "\tchain PREROUTING {\n\t\ttype filter hook prerouting priority mangle; policy accept;\n\t}\n"
+	for _, tc := range []struct {
+		name, listed string
+		want         bool
+	}{
+		{"chains of iptables", "# Warning: table ip mangle is managed by iptables-nft, do not touch!\ntable ip mangle {\n" + base + "\n" + base + "}\n", true},
+		{"nothing", "table ip mangle {\n}\n", true},
+		{"a rule", "table ip mangle {\n\tchain PREROUTING {\n\t\ttype filter hook prerouting priority mangle; policy accept;\n\t\tcounter packets 0 bytes 0\n\t}\n}\n", false},
+		{"another policy", "table ip mangle {\n\tchain PREROUTING {\n\t\ttype filter hook prerouting priority mangle; policy drop;\n\t}\n}\n", false},
+		{"a set", "table ip mangle {\n\tset s {\n\t\ttype ipv4_addr\n\t}\n}\n", false},
+	} {
+		if got := onlyChains(tc.listed); got != tc.want {
+			t.Errorf("%s: %v", tc.name, got)
+		}
+	}
+}
+
 func TestAllocations(t *testing.T) {
 	msg := message(9, HookPostrouting, unhex(t, syn4))
 	var p Packet

@@ -59,6 +59,7 @@ type Rules struct {
 	Whole bool   // packets of both translations are seen with all of it: Packet.Flow is final where CT is set
 	By    string // "nft" or "iptables"
 	table string
+	made  []string // families whose mangle table is there for these rules only
 }
 
 // Install puts in the rules that send packets to queue num, in place of those
@@ -87,13 +88,63 @@ func Install(ifname string, num uint16, conntrack bool) (*Rules, error) {
 // installIPTables puts the rules in for each family that the kernel has.
 func (r *Rules) installIPTables(num uint16) error {
 	removeIPTables(r.table)
+	r.made = nil
 	for _, program := range families() {
+		if !hasMangle(program) {
+			r.made = append(r.made, program)
+		}
 		if err := run(program+"-restore", fmt.Sprintf(iptablesRules, r.table, num), "--noflush"); err != nil {
 			removeIPTables(r.table)
+			removeMangle(r.made)
 			return err
 		}
 	}
 	return nil
+}
+
+// nftFamilies are the tables of iptables as nft names them.
+var nftFamilies = map[string]string{"iptables": "ip", "ip6tables": "ip6"}
+
+// hasMangle reports whether there is a mangle table, or it cannot be told:
+// looking with iptables would make one.
+func hasMangle(program string) bool {
+	path, err := find("nft")
+	if err != nil {
+		return true
+	}
+	out, err := exec.Command(path, "list", "tables", nftFamilies[program]).Output()
+	return err != nil || strings.Contains(string(out), " mangle\n")
+}
+
+// removeMangle deletes mangle tables, which iptables leaves behind, if there are
+// only its chains in them. Those of the old iptables nft does not see.
+func removeMangle(made []string) {
+	path, err := find("nft")
+	if err != nil {
+		return
+	}
+	for _, program := range made {
+		family := nftFamilies[program]
+		out, err := exec.Command(path, "list", "table", family, "mangle").Output()
+		if err == nil && onlyChains(string(out)) {
+			run("nft", "delete table "+family+" mangle\n", "-f", "-")
+		}
+	}
+}
+
+// onlyChains reports whether a table as nft lists it has nothing but base
+// chains that accept.
+func onlyChains(listed string) bool {
+	for line := range strings.Lines(listed) {
+		line = strings.TrimSpace(line)
+		switch {
+		case line == "", line == "}", strings.HasPrefix(line, "#"), strings.HasPrefix(line, "table "), strings.HasPrefix(line, "chain "):
+		case strings.HasPrefix(line, "type ") && strings.HasSuffix(line, "policy accept;"):
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 // Remove takes the rules out.
@@ -103,6 +154,7 @@ func (r *Rules) Remove() {
 		return
 	}
 	removeIPTables(r.table)
+	removeMangle(r.made)
 }
 
 // RemoveLeft takes out what an earlier daemon may have left.
