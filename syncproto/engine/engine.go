@@ -223,13 +223,14 @@ func (e *Engine) Deadline() int64 {
 	if e.queued() {
 		d = min(d, e.due)
 	}
-	return min(d, e.serve.deadline(e), e.heartbeatAt(), e.repair.deadline(), e.checkDeadline())
+	return min(d, e.serve.deadline(e), e.heartbeatAt(), e.repair.deadline(), e.checkDeadline(), e.bulkLaterAt())
 }
 
 // Tick lets time pass.
 func (e *Engine) Tick(now int64) {
 	e.awake(now)
 	e.bulkTick(now)
+	e.bulkLater(now)
 	e.peersTick(now)
 	e.claimTick(now)
 	e.repairTick(now)

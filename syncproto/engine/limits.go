@@ -62,13 +62,40 @@ func (p *Peer) admitInsert(now int64) bool {
 	return p.inserts <= insertRate
 }
 
-// admitBulk counts a request for the whole table.
+// admitBulk counts a request for the whole table. One that comes too soon after
+// another is to be served later.
 func (p *Peer) admitBulk(now int64) bool {
-	if p.lastBulk != 0 && now-p.lastBulk < bulkEvery || !p.bulks.take(now, 1, bulkBurst, int64(bulkAgain)) {
+	if !p.bulks.take(now, 1, bulkBurst, int64(bulkAgain)) {
 		return false
 	}
-	p.lastBulk = now
+	if p.lastBulk != 0 && now-p.lastBulk < bulkEvery {
+		p.bulks.back(1)
+		p.bulkLate = p.lastBulk + bulkEvery
+		return false
+	}
+	p.lastBulk, p.bulkLate = now, 0
 	return true
+}
+
+// bulkLater serves the requests that came too soon.
+func (e *Engine) bulkLater(now int64) {
+	for i := range e.peers.list {
+		if p := &e.peers.list[i]; p.used && p.bulkLate != 0 && now >= p.bulkLate {
+			p.bulkLate = 0
+			e.serveRequest(now, p)
+		}
+	}
+}
+
+// bulkLaterAt is when the next of them is due.
+func (e *Engine) bulkLaterAt() int64 {
+	at := int64(never)
+	for i := range e.peers.list {
+		if p := &e.peers.list[i]; p.used && p.bulkLate != 0 {
+			at = min(at, p.bulkLate)
+		}
+	}
+	return at
 }
 
 // mayReply reports whether a source may make us send one more record.

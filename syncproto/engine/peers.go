@@ -43,6 +43,7 @@ type Peer struct {
 	inserts  int  // of this second
 	second   int64
 	lastBulk int64
+	bulkLate int64  // when a request that came too soon is served, 0 none
 	bulks    bucket // requests for the table
 	replies  bucket // records sent for its sake
 	clrs     bucket // walks for its CLR
