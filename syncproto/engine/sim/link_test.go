@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"hash/crc32"
+
 	"github.com/pfsync/pfsync/syncproto"
 )
 
@@ -22,6 +24,7 @@ const (
 
 // send puts a frame on the link.
 func (w *world) send(from *node, data []byte) {
+	w.digest = (w.digest ^ uint64(crc32.ChecksumIEEE(data))) * 1099511628211
 	w.counted(from, data)
 	if w.wire.cut || !from.cable {
 		return

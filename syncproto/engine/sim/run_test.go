@@ -1,6 +1,11 @@
 package sim
 
-import "github.com/pfsync/pfsync/pfstate"
+import (
+	"sync"
+	"testing"
+
+	"github.com/pfsync/pfsync/pfstate"
+)
 
 // simulate runs a scenario and returns its world when all is over.
 func simulate(sc *scenario, tracing bool) *world {
@@ -25,6 +30,9 @@ func simulate(sc *scenario, tracing bool) *world {
 	w.at(hush, func() { w.hushed = true })
 	w.at(second, w.reaper)
 	w.run(start + hush)
+	if sc.also != nil {
+		sc.also(w)
+	}
 	if len(w.complaints) > 0 {
 		return w
 	}
@@ -47,4 +55,20 @@ func (w *world) heal() {
 		}
 	}
 	w.elect()
+}
+
+// TestRepeat: a run is a function of its scenario and of nothing else, be others
+// made beside it or the trace kept.
+func TestRepeat(t *testing.T) {
+	var all sync.WaitGroup
+	for seed := range uint64(12) {
+		all.Go(func() {
+			first := simulate(makeScenario(seed), false)
+			again := simulate(makeScenario(seed), seed%2 == 0)
+			if first.digest != again.digest {
+				t.Errorf("seed %d runs otherwise the second time", seed)
+			}
+		})
+	}
+	all.Wait()
 }

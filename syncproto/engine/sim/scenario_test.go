@@ -30,6 +30,7 @@ type scenario struct {
 	pf       bool // one is in the group, so that every connection has two names
 	conns    []numbered[connSpec]
 	faults   []numbered[faultSpec]
+	also     func(w *world) // judges too, for the tests of the shrinking
 }
 
 // numbered keeps its place in the whole list when others are taken out.

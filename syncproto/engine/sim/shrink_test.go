@@ -1,5 +1,11 @@
 package sim
 
+import (
+	"fmt"
+	"slices"
+	"testing"
+)
+
 const (
 	// shrinkRuns bounds the runs that making a scenario smaller may take.
 	shrinkRuns = 2000
@@ -59,4 +65,31 @@ func fewer[T any](list []T, fails func([]T) bool) (any bool) {
 		}
 	}
 	return any
+}
+
+// TestShrink: what a failure does not need is left out, and what is left is
+// written so that it can be run again.
+func TestShrink(t *testing.T) {
+	sc := makeScenario(3)
+	for sc.nodes < 3 || len(sc.faults) < 3 || sc.quiet() {
+		sc = makeScenario(sc.seed + 1)
+	}
+	conn, fault := sc.conns[len(sc.conns)/2].no, sc.faults[1].no
+	has := func(w *world) bool {
+		c := slices.ContainsFunc(w.sc.conns, func(x numbered[connSpec]) bool { return x.no == conn })
+		return c && slices.ContainsFunc(w.sc.faults, func(x numbered[faultSpec]) bool { return x.no == fault })
+	}
+	sc.also = func(w *world) {
+		if has(w) {
+			w.complain(key{}, "as it should be")
+		}
+	}
+	got, want := shrink(sc).String(), fmt.Sprintf("%d nodes=2 conns=%d faults=%d quiet", sc.seed, conn, fault)
+	if got != want {
+		t.Errorf("shrunk to %q, want %q", got, want)
+	}
+	again, err := parseScenario(got)
+	if err != nil || again.String() != got {
+		t.Errorf("%q reads as %v, %v", got, again, err)
+	}
 }
