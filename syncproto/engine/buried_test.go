@@ -143,3 +143,17 @@ func TestRequestLost(t *testing.T) {
 		t.Errorf("said %q", got)
 	}
 }
+
+// TestEndedBeforeDump: an entry that ends before the first dump has told it was
+// there at start too, and a peer that only remembers it hears that it is over.
+func TestEndedBeforeDump(t *testing.T) {
+	r := newDesk(t)
+	r.linkUp()
+	r.local(pfstate.Event{Kind: pfstate.EventDumpBegin})
+	r.expired(udp(1, answered))
+	r.local(pfstate.Event{Kind: pfstate.EventDumpEnd})
+	r.sent()
+	r.b.hearsay(upd(mine(0), udp(1, answered)))
+	r.expect("said", r.until(r.now+second/4), "UPD_REQ 0", "DEL_C A0")
+	r.expectNames()
+}

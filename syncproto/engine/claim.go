@@ -39,6 +39,13 @@ func (c *claim) bury(s *pfstate.State, killed bool) {
 	}
 }
 
+// buryFlow is the same for one that the first dump has not told yet.
+func (c *claim) buryFlow(f *pfstate.Flow, killed bool) {
+	if c.active && !c.dumped && len(c.tombs) < maxTombs {
+		c.tombs[keyOf(f)] = killed
+	}
+}
+
 // unclaimed enters an entry that was there before we were.
 func (e *Engine) unclaimed(now int64, f *pfstate.Flow) pfstate.Ref {
 	r := e.enter(now, f)

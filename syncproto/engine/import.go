@@ -383,13 +383,14 @@ func (e *Engine) take(now int64, r pfstate.Ref, m *record, src, dst bool) {
 	if m.carried && s.Has(pfstate.FlagCarried) && now-s.LastLocal > opSettle && e.later(now, s, m) {
 		e.setCarried(s, false) // they have seen the latest packet
 	}
-	if m.carried || !m.compressed && !s.Carried() { // hearsay is no sign of life
-		expire := m.expire
-		if !src || !dst { // of an earlier step than ours
-			expire = min(expire, e.cfg.Timeouts.For(s.Proto, s.ProtoState, s.Status))
-		}
-		s.Expire = now + int64(expire)*second
-	} else if s.ProtoState != was { // by hearsay too: what closes has not the time of what was open
+	expire := now + int64(m.expire)*second
+	switch {
+	case m.carried && s.Carried(): // it passes there too
+		s.Expire = max(s.Expire, expire)
+	case m.carried, !m.compressed && !s.Carried(): // hearsay is no sign of life
+		s.Expire = expire
+	}
+	if s.ProtoState != was || !src || !dst { // what closes has not the time of what was open
 		s.Expire = min(s.Expire, now+int64(e.cfg.Timeouts.For(s.Proto, s.ProtoState, s.Status))*second)
 	}
 	e.takeWords(now, s, m, src, dst)

@@ -254,6 +254,7 @@ func (e *Engine) localDestroy(now int64, f *pfstate.Flow, asked bool) {
 	r, f := e.find(f)
 	killed := f.Has&pfstate.HasTimeout != 0
 	if r == 0 {
+		e.claim.buryFlow(f, killed)
 		return
 	}
 	s := e.tab.At(r)
@@ -308,7 +309,7 @@ func (e *Engine) lose(now int64, r pfstate.Ref) {
 	e.reason(ReasonLost)
 	s := e.tab.At(r)
 	s.Tries = 1
-	e.request(now, s.MainName())
+	e.requestState(now, s)
 	e.peers.lost.put(named{ID: s.MainName()})
 	e.peers.lostAt(now)
 }

@@ -217,7 +217,11 @@ func (e *Engine) meet(x *rx, r pfstate.Ref, m *record) {
 		e.claimed(x, r, m)
 	case e.supersedes(s, m) && s.Reply == m.reply && !earlier(m, s) && !over(s, m) && !e.leftover(x.now, s, m):
 		// The same connection: its maker has forgotten the old name (a restart).
-		e.nameSide(r, s.MainSide(), m.name)
+		side := m.side
+		if m.other.IsZero() {
+			side = s.MainSide()
+		}
+		e.nameSide(r, side, m.name)
 		e.merge(x.now, r, m)
 		if s.Carried() {
 			e.answer(x.now, r)

@@ -240,7 +240,7 @@ func (e *Engine) giveUpLost(now int64, id pfstate.ID) {
 	denied := s.Tries & triesDenied
 	if s.Tries&^triesDenied < 2 {
 		s.Tries++
-		e.request(now, id)
+		e.requestState(now, s)
 		e.peers.lost.put(named{ID: id})
 		e.peers.lostAt(now)
 		return

@@ -319,3 +319,12 @@ func (e *Engine) request(now int64, id pfstate.ID) {
 	}
 	e.dueBy(now)
 }
+
+// requestState asks for a state by all its names: one may be over.
+func (e *Engine) requestState(now int64, s *pfstate.State) {
+	for side := range pfstate.SideAlias {
+		if id := s.Name(side); !id.IsZero() {
+			e.request(now, id)
+		}
+	}
+}

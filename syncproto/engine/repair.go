@@ -353,7 +353,7 @@ func (e *Engine) sweepStep(now int64) {
 		}
 		e.reason(ReasonLost)
 		s.Tries = 1
-		e.request(now, s.MainName())
+		e.requestState(now, s)
 		e.peers.lost.put(named{ID: s.MainName()})
 		e.peers.lostAt(now)
 	}
