@@ -70,7 +70,7 @@ func (k *kernel) tell(kind pfstate.EventKind, f pfstate.Flow, has pfstate.Has, a
 		k.overrun = true
 		return
 	}
-	f.Has = has | pfstate.HasStatus | pfstate.HasProto
+	f.Has = has | pfstate.HasStatus | pfstate.HasProto | f.Has&pfstate.HasWritten
 	k.events = append(k.events, pfstate.Event{Kind: kind, Asked: asked, Flow: f})
 }
 

@@ -27,20 +27,23 @@ type node struct {
 	starts uint32         // of daemons: what belongs to an earlier one is void
 	kept   bool           // the kernel's table is the one of the last daemon
 	stamp  int64          // when the last daemon was last known to be alive
+	first  uint64         // state id of the last daemon that followed this table
+	left   engine.Settled // what it left
 	wall   int64          // how far the wall clock is off
 	cable  bool           // has carrier
 	frozen int64          // the daemon stands still until then
 	inBox  []frame
 	saw    map[key]bool // of which packets have passed since boot
 
-	wake    int64 // when the engine is next run, 0 not planned
-	opsAt   int64 // when the last batch of operations is done
-	doneAt  int64 // when the daemon hears of it
-	dumping bool
-	dumpAt  int64 // when the next regular one is due
-	guesses bool  // defer: the source's translation is not known yet
-	pkts    uint32
-	held    []heldPacket // in the order in which they came
+	settleAt int64 // next look at what the next daemon has to know
+	wake     int64 // when the engine is next run, 0 not planned
+	opsAt    int64 // when the last batch of operations is done
+	doneAt   int64 // when the daemon hears of it
+	dumping  bool
+	dumpAt   int64 // when the next regular one is due
+	guesses  bool  // defer: the source's translation is not known yet
+	pkts     uint32
+	held     []heldPacket // in the order in which they came
 }
 
 type frame struct {
@@ -59,15 +62,16 @@ func (n *node) start() {
 	n.inBox, n.held = nil, nil
 	n.dumping, n.wake, n.frozen = false, 0, 0
 	down := time.Duration(0)
-	if n.kept && n.stamp != 0 {
-		down = max(0, time.Duration(w.now+n.wall-n.stamp))
+	if n.kept {
+		down = max(1, time.Duration(w.now-n.stamp))
 	}
+	n.first = max(uint64((w.now+n.wall)/second)<<32, n.first+1<<32)
 	n.cfg.HostID = n.hostID
 	n.cfg.Format = n.format
 	n.cfg.Sync, n.cfg.MaxUpd, n.cfg.MTU, n.cfg.Demotion = true, 128, 1500, 240
 	n.cfg.Timeouts, n.cfg.Seed = w.timeouts, 7
 	n.cfg.KnownPeers = int(min(n.starts-1, 1)) * (len(w.nodes) - 1)
-	n.cfg.StartID = uint64((w.now+n.wall)/second) << 32
+	n.cfg.StartID, n.cfg.LastRun = n.first, n.left
 	n.cfg.Epoch = n.rng.Uint32() | 1
 	n.cfg.KernelKept, n.cfg.DownFor = n.kept, down
 	if w.tracing {
@@ -91,8 +95,7 @@ func (n *node) crash() {
 	}
 	n.w.log("%s: daemon dies", n.name)
 	n.eng = nil
-	n.stamp = n.w.now + n.wall
-	n.stamp -= n.stamp % (2 * second) // the keeper's pace
+	n.stamp = n.w.now - n.w.now%(2*second) // the keeper's pace
 	n.k.events, n.k.overrun = nil, false
 	held := n.held
 	n.held = nil
@@ -105,7 +108,7 @@ func (n *node) crash() {
 func (n *node) powerOff() {
 	n.crash()
 	n.w.log("%s: machine off", n.name)
-	n.up, n.kept, n.stamp = false, false, 0
+	n.up, n.kept, n.first, n.left = false, false, 0, engine.Settled{}
 	n.k.clear()
 	clear(n.saw)
 }
@@ -147,10 +150,24 @@ func (n *node) step() {
 	n.drainFrames()
 	n.releases()
 	n.drainOps()
+	n.settle()
 	if n.eng.NeedDump() && !n.dumping {
 		n.dump()
 	}
 	n.plan()
+}
+
+const settleEvery = 20 * milli
+
+// settle keeps what the next daemon has to know.
+func (n *node) settle() {
+	if n.w.now < n.settleAt {
+		return
+	}
+	n.settleAt = n.w.now + settleEvery
+	if s, ok := n.eng.Settled(n.w.now, nil); ok {
+		n.left = s
+	}
 }
 
 // read hands the kernel's events to the engine.

@@ -38,7 +38,7 @@ func (k *kernel) do(op *pfstate.Op) pfstate.Result {
 func (k *kernel) flow(e *entry) pfstate.Flow {
 	f := e.f
 	f.Timeout = e.left(k.w.now)
-	f.Has = pfstate.HasTimeout | pfstate.HasProto | pfstate.HasStatus
+	f.Has = pfstate.HasTimeout | pfstate.HasProto | pfstate.HasStatus | f.Has&pfstate.HasWritten
 	return f
 }
 
@@ -51,7 +51,7 @@ func (k *kernel) create(op *pfstate.Op, have *entry) pfstate.ResultCode {
 		return pfstate.ResultFull
 	}
 	e := &entry{f: op.Flow, ends: k.w.now + int64(op.Flow.Timeout)*second}
-	e.f.CtID = 0
+	e.f.CtID, e.f.Has = 0, pfstate.HasWritten
 	k.add(e)
 	return pfstate.ResultOK
 }
