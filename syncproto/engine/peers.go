@@ -23,6 +23,7 @@ type Peer struct {
 	Addr      netip.Addr
 	Version   uint8            // of its last frame
 	Format    syncproto.Format // of its last state record
+	Spoken    bool             // Format is known
 	Linux     bool             // its frames have a Linux region
 	CreatorID uint32           // Linux, or told in a BUS; 0 unknown
 	Demotion  uint8
@@ -189,9 +190,8 @@ func (e *Engine) heard(now int64, p *Peer, version uint8, info *syncproto.FrameI
 		e.peers.pf = now + forgetPeer
 	}
 	p.Frames++
-	if version != e.cfg.Format.Version() && !p.mismatch {
-		p.mismatch = true
-		e.log("peer speaks another version, see the word version", "peer", p.Addr, "version", version)
+	if version == syncproto.Version6 {
+		e.speaks(p, syncproto.Format6)
 	}
 	if info != nil {
 		p.CreatorID, p.Demotion, p.States = info.CreatorID, info.Demotion, info.TableSize
@@ -200,6 +200,16 @@ func (e *Engine) heard(now int64, p *Peer, version uint8, info *syncproto.FrameI
 		e.repairHeard(now, p, info, returned)
 	}
 	p.Last = now
+}
+
+// speaks notes the format of a peer's states, and says once if it is not the one
+// that is sent: a pf drops what it does not know, and may not say so.
+func (e *Engine) speaks(p *Peer, f syncproto.Format) {
+	p.Format, p.Spoken = f, true
+	if f != e.cfg.Format && !p.mismatch {
+		p.mismatch = true
+		e.log("peer speaks another format than is sent", "peer", p.Addr, "set", "version "+f.String())
+	}
 }
 
 func (p *peers) deadline() int64 { return p.lostT }

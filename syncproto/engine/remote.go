@@ -226,7 +226,10 @@ func (e *Engine) inState(x *rx, reg *syncproto.Region, b []byte) {
 		e.count(CountBadVal)
 		return
 	}
-	x.peer.Format = reg.Format
+	e.speaks(x.peer, reg.Format)
+	if reg.Action == syncproto.ActIns && x.info == nil && x.peer.CreatorID == 0 {
+		x.peer.CreatorID = w.CreatorID // a pf inserts what it made
+	}
 	if e.peers.clash.IsValid() && x.peer.Addr == e.peers.clash {
 		return
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"golang.org/x/net/ipv4"
+	"golang.org/x/sys/unix"
 
 	"github.com/pfsync/pfsync/tunif/nstest"
 	"github.com/pfsync/pfsync/tunif/syncdev"
@@ -259,6 +260,55 @@ func TestHeaderFields(t *testing.T) {
 			t.Errorf("n %d, err %v, cut %v, %d bytes", n, err, p[0].Cut, len(p[0].Data))
 		}
 	})
+}
+
+// TestExtensionHeaders: FreeBSD looks for the frame right behind the IPv6
+// header; here it is where the kernel finds it, behind hop-by-hop or
+// destination options. None are sent.
+func TestExtensionHeaders(t *testing.T) {
+	a, b := pair(t)
+	if !a.HasIPv6() {
+		t.Skip("kernel without IPv6")
+	}
+	linkLocal(t, a)
+	c := open(t, b, "fd00:3::2")
+	padding := []byte{0, 0, 1, 4, 0, 0, 0, 0} // next header, length, PadN
+	for _, tt := range []struct {
+		name string
+		opt  int
+	}{
+		{"none", 0},
+		{"hop-by-hop", unix.IPV6_HOPOPTS},
+		{"destination", unix.IPV6_DSTOPTS},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			raw := a.ListenPacket(t, "ip6:240", "fd00:3::2").(*net.IPConn)
+			rc, err := raw.SyscallConn()
+			if err != nil {
+				t.Fatal(err)
+			}
+			var opts [2]error
+			if err := rc.Control(func(fd uintptr) {
+				opts[0] = unix.SetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS, 255)
+				if tt.opt != 0 {
+					opts[1] = unix.SetsockoptString(int(fd), unix.IPPROTO_IPV6, tt.opt, string(padding))
+				}
+			}); err != nil || errors.Join(opts[:]...) != nil {
+				t.Fatal(err, opts)
+			}
+			if _, err := raw.WriteTo([]byte("frame"), &net.IPAddr{IP: net.ParseIP("fd00:3::3")}); err != nil {
+				t.Fatal(err)
+			}
+			p := buffers(1, syncdev.MaxPacket)
+			if _, err := c.ReadBatch(p); err != nil {
+				t.Fatal(err)
+			}
+			want := got{"frame", "fd00:3::2", "fd00:3::3", 255, b.Interface(t, "eth2").Index}
+			if g := (got{string(p[0].Data), p[0].Src.String(), p[0].Dst.String(), p[0].TTL, p[0].IfIndex}); g != want {
+				t.Errorf("got %+v, want %+v", g, want)
+			}
+		})
+	}
 }
 
 // TestOnTheWire shows the header of what is sent to tcpdump on the other side.

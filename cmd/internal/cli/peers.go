@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -47,7 +48,24 @@ func (a *app) printPeers(peers []control.Peer) error {
 		fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\t%.1fs\t%d\t%s\t%d\t%d\t%s\t%s\n", p.Addr, p.Wire(), system(p), yesNo(p.Alive), inSync(p), p.Heard,
 			p.States, known(p.Table), p.Frames, p.Lost, bulkText(p.Bulk), creators(p.CreatorIDs))
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil || a.verbose == 0 {
+		return err
+	}
+	for _, p := range peers {
+		fmt.Fprintf(a.out, "%s: first heard %s%s\n", p.Addr, p.FirstHeard.Local().Format(time.DateTime), remedy(p))
+	}
+	return nil
+}
+
+// remedy is what to set if the peer speaks otherwise than we do.
+func remedy(p control.Peer) string {
+	switch {
+	case !p.Mismatch:
+		return ""
+	case p.Wire() == 5:
+		return "; it speaks version 5, in a format that it has yet to show"
+	}
+	return fmt.Sprintf("; it speaks another format than is sent, set version %d", p.Wire())
 }
 
 // system tells what kind of host sends such frames.
@@ -88,7 +106,10 @@ func known(n int) string {
 }
 
 func bulkText(b control.PeerBulk) string {
-	if !b.Sending {
+	switch {
+	case b.Receiving:
+		return fmt.Sprintf("%d%% here", b.Percent)
+	case !b.Sending:
 		return "-"
 	}
 	return fmt.Sprintf("%d/%d", b.Sent, b.Total)

@@ -105,14 +105,16 @@ type Peer struct {
 	Frames     uint64     `json:"frames"`     // received from it
 	Lost       uint64     `json:"lost"`       // missing frame numbers
 	Bulk       PeerBulk   `json:"bulk,omitzero"`
-	Mismatch   bool       `json:"mismatch"` // speaks another version than we send
+	Mismatch   bool       `json:"mismatch"` // speaks another format than we send
 }
 
-// PeerBulk is a transfer to a peer that asked for one.
+// PeerBulk is a transfer to a peer that asked for one, or from it.
 type PeerBulk struct {
-	Sending bool `json:"sending"`
-	Sent    int  `json:"sent"`  // states so far
-	Total   int  `json:"total"` // states in all
+	Sending   bool `json:"sending"`
+	Sent      int  `json:"sent"`                // states so far
+	Total     int  `json:"total"`               // states in all
+	Receiving bool `json:"receiving,omitempty"` // from it
+	Percent   int  `json:"percent,omitempty"`   // of its table received
 }
 
 // Wire returns what the word version calls the dialect of the peer: 6, 1301,

@@ -178,7 +178,8 @@ func setSyncPeer(c *Config, s string) error {
 		a = netip.Addr{}
 	case a == netip.IPv6Unspecified():
 		a = Group6
-	case a == Group6:
+	case a.WithZone("") == Group6: // of the syncdev, whatever scope is told
+		a = Group6
 	case a.IsMulticast():
 		return fmt.Errorf("%w: the groups of pfsync are 224.0.0.240 and ff12::f0", ErrInvalid)
 	case a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):

@@ -50,7 +50,7 @@ func (l *loop) refuse(p *syncdev.Packet) bool {
 
 // badSource reports whether a syncpeer is set and this is another.
 func (l *loop) badSource(src netip.Addr) bool {
-	peer := l.set.conf.SyncPeer
+	peer := l.set.conf.SyncPeer.WithZone("") // packets come by the syncdev, and say no more
 	return peer.IsValid() && !peer.IsMulticast() && src != peer
 }
 

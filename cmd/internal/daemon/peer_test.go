@@ -22,6 +22,7 @@ func TestSyncpeer(t *testing.T) {
 	}{
 		{"IPv4", [2]string{p.SyncAddr(1), p.SyncAddr(0)}, false},
 		{"IPv6", [2]string{p.linkLocal(t, 1), p.linkLocal(t, 0)}, true},
+		{"IPv6 with its scope", [2]string{p.linkLocal(t, 1) + "%" + nstest.SyncDev, p.linkLocal(t, 0) + "%" + nstest.SyncDev}, true},
 		{"IPv6 group", [2]string{"ff12::f0", "ff12::f0"}, true},
 		{"IPv4 group", [2]string{"224.0.0.240", "224.0.0.240"}, false},
 	} {

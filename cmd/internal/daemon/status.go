@@ -56,13 +56,14 @@ func (d *Daemon) Peers(ctx context.Context) (peers []control.Peer, err error) {
 // tellPeers shows the peers the engine knows.
 func (l *loop) tellPeers(made map[uint32]int) []control.Peer {
 	peers := []control.Peer{}
-	serve := l.eng.Status(l.now).Serve
+	st := l.eng.Status(l.now)
+	serve := st.Serve
 	for _, p := range l.eng.Peers(nil) {
 		v := control.Peer{
 			Addr: p.Addr, Version: int(p.Version), Linux: p.Linux, Alive: p.Living(l.now),
 			Heard: time.Duration(l.now - p.Last).Seconds(), FirstHeard: l.wall().Add(-time.Duration(l.now - p.First)),
 			Table: -1, Demotion: -1, CreatorIDs: []control.HexID{}, Frames: p.Frames, Lost: p.Lost,
-			Mismatch: p.Version != l.eng.Config().Format.Version(),
+			Mismatch: p.Version != l.eng.Config().Format.Version() || p.Spoken && p.Format != l.eng.Config().Format,
 		}
 		if p.Version == 5 {
 			v.Format = wordVersion(&p)
@@ -73,6 +74,9 @@ func (l *loop) tellPeers(made map[uint32]int) []control.Peer {
 		}
 		if slices.Contains(serve.To[:], p.Addr) {
 			v.Bulk = control.PeerBulk{Sending: serve.Sending, Sent: serve.Sent, Total: serve.Total}
+		}
+		if st.Sync == engine.SyncBulk && st.From == p.Addr {
+			v.Bulk.Receiving, v.Bulk.Percent = true, st.Percent
 		}
 		if p.Linux {
 			v.Table, v.Demotion, v.InSync = int(p.States), int(p.Demotion), p.InSync
@@ -86,7 +90,7 @@ func (l *loop) tellPeers(made map[uint32]int) []control.Peer {
 // if it has sent no state yet.
 func wordVersion(p *engine.Peer) int {
 	for word, f := range formats {
-		if f == p.Format && word != 6 {
+		if f == p.Format && word != 6 && p.Spoken {
 			return word
 		}
 	}
