@@ -98,7 +98,7 @@ func (s *State) OddTCP() (flags [2]uint8, odd bool) {
 
 // absorbExtra takes over what few entries have.
 func (t *Table) absorbExtra(s *State, f *Flow) Change {
-	const rare = HasLabels | HasHelper | HasSeqAdj
+	const rare = HasLabels | HasHelper | HasSeqAdj | HasMaster
 	has := f.Has & rare
 	if has&HasSeqAdj != 0 && f.SeqAdj == [2]SeqAdj{} {
 		has &^= HasSeqAdj // the kernel tells zeros of every entry made by ctnetlink
@@ -124,6 +124,9 @@ func (t *Table) absorbExtra(s *State, f *Flow) Change {
 	}
 	if has&HasSeqAdj != 0 {
 		x.SeqAdj = f.SeqAdj
+	}
+	if has&HasMaster != 0 {
+		x.Master = f.Master
 	}
 	if *x != old {
 		return ChangeMeta
@@ -183,7 +186,7 @@ func (t *Table) addExtra(s *State, f *Flow) {
 		return
 	}
 	f.Has |= x.Has
-	f.Labels, f.Helper, f.SeqAdj = x.Labels, x.Helper, x.SeqAdj
+	f.Labels, f.Helper, f.SeqAdj, f.Master = x.Labels, x.Helper, x.SeqAdj, x.Master
 	if x.VTag != [2]uint32{} || s.Proto == ProtoDCCP {
 		f.Has |= HasProto
 		f.ProtoState, f.VTag, f.DCCPRole, f.DCCPSeq = s.ProtoState, x.VTag, x.DCCPRole, x.DCCPSeq

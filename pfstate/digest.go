@@ -11,7 +11,8 @@ import "encoding/binary"
 // What a digest is made of is what both sides can know alike: names, tuples
 // (so NAT), zones, protocol state, status, mark, labels, helper, SCTP tags,
 // DCCP, sequence adjustment, and whether the kernel has the entry. Not the
-// timeout, nor who carries it. It is the same whichever direction a side has
+// timeout, nor who carries it, nor what depends on the direction (the role in
+// DCCP) or on helpers (masters, expectations). It is the same whichever direction a side has
 // as the original one.
 //
 // The table keeps for each state the digest that it was last entered with, so
@@ -79,7 +80,7 @@ func (t *Table) DigestOf(r Ref) uint32 {
 		kernel = 1
 	}
 	h = mix(h, uint64(s.AF)<<24|uint64(s.Proto)<<16|uint64(s.digestState())<<8|kernel)
-	if x.Labels != noExtra.Labels || x.Helper != noExtra.Helper || x.DCCPSeq != 0 || x.DCCPRole != 0 {
+	if x.Labels != noExtra.Labels || x.Helper != noExtra.Helper || x.DCCPSeq != 0 {
 		h = digestExtra(h, x)
 	}
 	return max(1, uint32(h))
@@ -122,8 +123,7 @@ func digestExtra(h uint64, x *Extra) uint64 {
 		h = mix(h, be.Uint64(b[:8]))
 		h = mix(h, be.Uint64(b[8:]))
 	}
-	h = mix(h, x.DCCPSeq)
-	return mix(h, uint64(x.DCCPRole))
+	return mix(h, x.DCCPSeq)
 }
 
 // DigestIn enters r, as it is now, into the sum of its bucket, in place of what

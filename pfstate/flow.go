@@ -2,6 +2,7 @@ package pfstate
 
 // Conntrack status bits (IPS_*, nf_conntrack_common.h) that matter here.
 const (
+	StatusExpected     uint32 = 1 << 0 // it has a master
 	StatusSeenReply    uint32 = 1 << 1
 	StatusAssured      uint32 = 1 << 2
 	StatusConfirmed    uint32 = 1 << 3
@@ -49,6 +50,7 @@ const (
 	HasStatus                  // CTA_STATUS
 	HasCounts                  // CTA_COUNTERS_ORIG and _REPLY; the kernel tells them and takes none
 	HasWritten                 // CTA_SYNPROXY of zeros: a program made the entry, no packet
+	HasMaster                  // CTA_TUPLE_MASTER
 )
 
 // SeqAdj is the sequence adjustment of one direction (struct nf_ct_seqadj).
@@ -85,6 +87,14 @@ type Flow struct {
 	Helper [16]byte // name, zero padded
 	SeqAdj [2]SeqAdj
 	Counts Counts // since the kernel made the entry
+	Master Master // of a connection that was expected
+}
+
+// Master names the connection in which a helper read that another would come:
+// its original tuple and protocol. Family and zone are those of the other.
+type Master struct {
+	Tuple Tuple
+	Proto uint8
 }
 
 // Reversed returns f as seen from the other end: directions swapped. Contents
@@ -98,6 +108,9 @@ func (f *Flow) Reversed() Flow {
 	r.VTag[0], r.VTag[1] = f.VTag[1], f.VTag[0]
 	r.SeqAdj[0], r.SeqAdj[1] = f.SeqAdj[1], f.SeqAdj[0]
 	r.Counts = f.Counts.Reversed()
+	if f.Proto == ProtoDCCP {
+		r.DCCPRole ^= 1
+	}
 	return r
 }
 

@@ -217,6 +217,7 @@ type Extra struct {
 	Labels   [16]byte
 	Helper   [16]byte
 	SeqAdj   [2]SeqAdj
+	Master   Master
 	Foreign  [2]Foreign // of the names SideIn and SideOut
 }
 

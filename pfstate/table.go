@@ -28,6 +28,7 @@ type Table struct {
 	freeExtra []uint32
 
 	digests [DigestBuckets]uint64
+	expects map[*State][]Expected // of the few states that have some
 }
 
 // index is a chained hash table of nodes; a node is ref<<2 | slot.
@@ -93,6 +94,7 @@ func (t *Table) Free(r Ref) {
 	if c := t.countedOf(r); c != nil {
 		*c = counted{}
 	}
+	t.SetExpects(s, nil)
 	*s = State{}
 	s.links[LinkSync].next = t.free
 	t.free = r

@@ -20,7 +20,7 @@ for f in man/*.[1-9] README.md scripts/nft/*; do
 	args+=(-f "$f:/t/$f")
 done
 {
-	echo 'export PFSYNC_REQUIRE_NETNS=1 PFSYNC_TEST_PROGRAMS=/programs failed=0'
+	echo 'export PFSYNC_REQUIRE_NETNS=1 PFSYNC_TEST_ALL=1 PFSYNC_TEST_PROGRAMS=/programs failed=0'
 	for package in "${packages[@]}"; do
 		name=$("$go" list -f '{{.ImportPath}}' "$package")
 		name=${name#*/*/*/}

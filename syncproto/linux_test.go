@@ -11,6 +11,16 @@ import (
 	. "github.com/pfsync/pfsync/syncproto"
 )
 
+var (
+	anExpect = Expect{
+		Proto: 6, What: ExpectNAT | ExpectReplyDir, Flags: 1, Class: 2, Left: 300,
+		SrcPort: 1, MaskPort: 2, DstPort: 3, NATPort: 4,
+		Src: [16]byte{5, 6}, MaskSrc: [16]byte{255, 3: 255}, Dst: [16]byte{3: 7}, NATSrc: [16]byte{8},
+		Helper: "ftp", Fn: "nat-follow-master",
+	}
+	aMaster = Master{Proto: 6, SrcPort: 1, DstPort: 21, Src: [16]byte{1, 15: 2}, Dst: [16]byte{3, 15: 4}}
+)
+
 // everyTLV is a list with one of each.
 func everyTLV() []byte {
 	b := AppendMark(nil, 0xdeadbeef)
@@ -27,7 +37,8 @@ func everyTLV() []byte {
 	b = AppendTLV(b, TLVCarried, nil)
 	b = AppendTimeout(b, 86400)
 	b = AppendDCCP(b, &DCCP{State: 1, Role: 2, HandshakeSeq: 1 << 47})
-	b = AppendTLV(b, TLVExpect, []byte("expectation"))
+	b = AppendExpect(b, &anExpect, 4)
+	b = AppendMaster(b, &aMaster, 16)
 	b = AppendPair(b, &Pair{Other: ID{ID: 9, CreatorID: 10}, Addr: [16]byte{11, 15: 12}, Port: 13})
 	b = AppendWantFrames(b, []Frames{{1, 2, 3}, {4, 5, 6}})
 	b = AppendDigest(b, 1024, 17, []uint64{1 << 63, 2})
@@ -49,6 +60,8 @@ func parseEvery(v []byte) map[TLV]any {
 		adj     [2]SeqAdj
 		dccp    DCCP
 		pair    Pair
+		expect  Expect
+		master  Master
 		digest  Digest
 		want    WantBuckets
 		frames  []Frames
@@ -73,6 +86,8 @@ func parseEvery(v []byte) map[TLV]any {
 	note(ParseSeqAdj(v, &adj), adj, TLVSeqAdj)
 	note(ParseDCCP(v, &dccp), dccp, TLVDCCP)
 	note(ParsePair(v, &pair), pair, TLVPair)
+	note(ParseExpect(v, &expect, 4), expect, TLVExpect)
+	note(ParseMaster(v, &master, 16), master, TLVMaster)
 	for f, rest, ok := NextFrames(v); ok; f, rest, ok = NextFrames(rest) {
 		frames = append(frames, f)
 	}
@@ -99,7 +114,7 @@ func TestTLVs(t *testing.T) {
 		TLVSCTP: SCTP{4, [2]uint32{5, 6}}, TLVGRE: GRE{[2]uint16{1, 2}, [2]uint16{3, 4}}, TLVICMPCode: uint8(3),
 		TLVTCP: TCP{3, [2]uint8{0x23, 0x42}}, TLVSeqAdj: [2]SeqAdj{{7, -1, 2}, {8, 3, -4}},
 		TLVStatus: uint32(0x18e), TLVKilled: "", TLVCarried: "", TLVTimeout: uint32(86400),
-		TLVDCCP: DCCP{1, 2, 1 << 47}, TLVExpect: "expectation",
+		TLVDCCP: DCCP{1, 2, 1 << 47}, TLVExpect: anExpect, TLVMaster: aMaster,
 		TLVPair:        Pair{ID{ID: 9, CreatorID: 10}, [16]byte{11, 15: 12}, 13},
 		TLVWantFrames:  []Frames{{1, 2, 3}, {4, 5, 6}},
 		TLVDigest:      [3]any{uint16(1024), uint16(17), []uint64{1 << 63, 2}},
@@ -110,7 +125,7 @@ func TestTLVs(t *testing.T) {
 	list := append(everyTLV(), 0, 0, 0)
 	for typ, v, rest, ok := NextTLV(list); ok; typ, v, rest, ok = NextTLV(rest) {
 		switch typ {
-		case TLVHelper, TLVKilled, TLVCarried, TLVExpect:
+		case TLVHelper, TLVKilled, TLVCarried:
 			got[typ] = string(v)
 		default:
 			got[typ] = parseEvery(v)[typ]

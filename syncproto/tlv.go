@@ -21,8 +21,9 @@ const (
 	TLVCarried  TLV = 12 // 0: the sender carries the traffic of this state
 	TLVTimeout  TLV = 13 // 4: seconds left u32, where an UPD_C has none
 	TLVDCCP     TLV = 14 // 12: state u8, role u8, pad 2, handshake sequence number u64
-	TLVExpect   TLV = 15 // 1 to 255: an expectation, see package engine
+	TLVExpect   TLV = 15 // 34 to 148: an expectation, see Expect
 	TLVPair     TLV = 16 // 30: name of the other half of a pair 12, address 16, port u16, see Pair
+	TLVMaster   TLV = 17 // 16 or 40: the connection that made this one expected, see Master
 )
 
 // Types of control, in an Extra with id 0. Frame numbers are inclusive. A

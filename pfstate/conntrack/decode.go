@@ -74,6 +74,8 @@ func ParseAttrs(af uint8, b []byte, f *pfstate.Flow) error {
 			proto[0], whole[0] = parseTuple(&a, &v.Orig, af, &v.Zone[0])
 		case ctaTupleReply:
 			proto[1], whole[1] = parseTuple(&a, &v.Reply, af, &v.Zone[1])
+		case ctaTupleMaster:
+			parseMaster(&a, &v)
 		case ctaZone:
 			a.u16(&zone)
 		default:
@@ -126,6 +128,18 @@ func parseValue(a *attrs, f *pfstate.Flow) {
 	case ctaSynproxy:
 		parseSynproxy(a, f)
 	}
+}
+
+// parseMaster decodes a CTA_TUPLE_MASTER.
+func parseMaster(a *attrs, f *pfstate.Flow) {
+	var zone uint16
+	proto, whole := parseTuple(a, &f.Master.Tuple, f.AF, &zone)
+	if !whole {
+		a.fail()
+		return
+	}
+	f.Master.Proto = proto
+	f.Has |= pfstate.HasMaster
 }
 
 // parseTuple decodes a CTA_TUPLE_ORIG or CTA_TUPLE_REPLY. It is whole if it has

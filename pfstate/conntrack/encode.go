@@ -43,19 +43,27 @@ func AppendCreate(b []byte, seq uint32, f *pfstate.Flow) ([]byte, error) {
 	if f.Has&pfstate.HasHelper != 0 {
 		b = putHelp(b, f)
 	}
+	if f.Has&pfstate.HasMaster != 0 {
+		b = putTuple(b, ctaTupleMaster, &pfstate.Flow{AF: f.AF, Proto: f.Master.Proto}, &f.Master.Tuple, 0)
+	}
 	b = putValues(b, f)
 	return closeMessage(b, at), nil
 }
 
 // AppendUpdate appends a request to change the entry f in what f.Has names. The
-// helper is left out: the kernel cannot give an entry another one, and would
-// refuse the whole request.
+// master is left out: the kernel cannot give an entry another one. A helper has
+// to be the entry's own, or the whole request is refused; told of it again, it
+// takes up reading at the next packet, wherever in the connection that is
+// (nf_conntrack_ftp.c nf_ct_ftp_from_nlattr).
 func AppendUpdate(b []byte, seq uint32, f *pfstate.Flow, g Guard) ([]byte, error) {
 	if err := checkFlow(f); err != nil {
 		return b, err
 	}
 	b, at := putMessage(b, msgNew, 0, seq, f.AF)
 	b = putLookup(b, f, g)
+	if f.Has&pfstate.HasHelper != 0 {
+		b = putHelp(b, f)
+	}
 	if f.Has&pfstate.HasTimeout != 0 {
 		b = put32(b, ctaTimeout, f.Timeout)
 	}
@@ -106,7 +114,7 @@ func checkFlow(f *pfstate.Flow) error {
 // ctnetlink has no timeout of its own: its first packet would make it expire.
 // So its timeout is fixed (nf_conntrack_proto_gre.c gre_packet).
 func createStatus(f *pfstate.Flow) uint32 {
-	s := f.Status&^(statusExpected|statusDying) | pfstate.StatusConfirmed
+	s := f.Status&^(pfstate.StatusExpected|statusDying) | pfstate.StatusConfirmed
 	if f.Proto == pfstate.ProtoGRE {
 		s |= pfstate.StatusFixedTimeout
 	}

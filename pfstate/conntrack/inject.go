@@ -29,6 +29,7 @@ type InjectStats struct {
 	Lost      uint64 // requests without an answer (ENOBUFS)
 	NoHelper  uint64 // entries made without their helper, which is not here
 	NoLabels  uint64 // updates whose labels the kernel has no room for
+	NoMaster  uint64 // expected entries made without their master, which is not here
 }
 
 // Injector asks things of the table of one network namespace.
@@ -51,8 +52,8 @@ type Injector struct {
 	seq   uint32           // last one used
 	solo  answer           // of a single request
 
-	results                                    [pfstate.ResultCodes]atomic.Uint64
-	sends, unmatched, lost, noHelper, noLabels atomic.Uint64
+	results                                              [pfstate.ResultCodes]atomic.Uint64
+	sends, unmatched, lost, noHelper, noLabels, noMaster atomic.Uint64
 }
 
 // NewInjector opens a request socket in the calling thread's network namespace.
@@ -93,7 +94,8 @@ func (i *Injector) PortID() uint32 { return i.portID }
 // number. An operation that the kernel refuses is a result. An error means that
 // the socket no longer works; results from the returned number on are void.
 //
-// A create whose helper this kernel does not have is made without it. An update
+// A create whose helper this kernel does not have is made without it, one whose
+// master is not there likewise. An update
 // never takes status bits from an entry. An update of a GRE entry whose timeout
 // is fixed makes the entry anew. Deletes with MaxLeft, and updates and deletes of
 // an entry in a zone (see [Guard]), cost a look-up before.
@@ -195,7 +197,7 @@ func (i *Injector) do(ops []pfstate.Op, res []pfstate.Result) error {
 func (i *Injector) Stats() InjectStats {
 	s := InjectStats{
 		Sends: i.sends.Load(), Unmatched: i.unmatched.Load(), Lost: i.lost.Load(),
-		NoHelper: i.noHelper.Load(), NoLabels: i.noLabels.Load(),
+		NoHelper: i.noHelper.Load(), NoLabels: i.noLabels.Load(), NoMaster: i.noMaster.Load(),
 	}
 	for c := range i.results {
 		s.Results[c] = i.results[c].Load()

@@ -233,7 +233,7 @@ func TestUpdateMergesStatus(t *testing.T) {
 	f := flowCases()[0].flow
 	must(t, inj, pfstate.OpCreate, f, pfstate.ResultOK)
 	less := f
-	less.Status, less.Timeout = pfstate.StatusConfirmed|statusExpected|statusDying, 999
+	less.Status, less.Timeout = pfstate.StatusConfirmed|pfstate.StatusExpected|statusDying, 999
 	less.ProtoState = pfstate.TCPFinWait
 	must(t, inj, pfstate.OpUpdate, less, pfstate.ResultOK)
 	got := must(t, inj, pfstate.OpGet, f, pfstate.ResultOK)

@@ -9,6 +9,11 @@ const (
 	msgNew    = subsys
 	msgGet    = subsys | 1
 	msgDelete = subsys | 2
+
+	expSubsys    = unix.NFNL_SUBSYS_CTNETLINK_EXP << 8 // enum ctnl_exp_msg_types
+	msgExpNew    = expSubsys
+	msgExpGet    = expSubsys | 1
+	msgExpDelete = expSubsys | 2
 )
 
 // Lengths of the headers that open every message.
@@ -36,6 +41,7 @@ const (
 	ctaCountersReply = 10
 	ctaID            = 12
 	ctaNATDst        = 13
+	ctaTupleMaster   = 14
 	ctaSeqAdjOrig    = 15
 	ctaSeqAdjReply   = 16
 	ctaZone          = 18
@@ -118,9 +124,24 @@ const (
 	filterProtoNum     = 1 << 3 // CTA_FILTER_F_CTA_PROTO_NUM
 )
 
-// Status bits that are the kernel's own to give (IPS_EXPECTED, IPS_DYING). A
-// request that differs from the entry in one of them is refused with EBUSY.
+// enum ctattr_expect, ctattr_expect_nat.
 const (
-	statusExpected = 1 << 0
-	statusDying    = 1 << 9
+	ctaExpMaster  = 1
+	ctaExpTuple   = 2
+	ctaExpMask    = 3
+	ctaExpTimeout = 4
+	ctaExpHelp    = 6
+	ctaExpZone    = 7
+	ctaExpFlags   = 8
+	ctaExpClass   = 9
+	ctaExpNAT     = 10
+	ctaExpFn      = 11
+
+	ctaExpNATDir   = 1
+	ctaExpNATTuple = 2
 )
+
+// statusDying, as StatusExpected, is the kernel's own to give (IPS_DYING,
+// IPS_EXPECTED). A request that differs from the entry in one of them is refused
+// with EBUSY.
+const statusDying = 1 << 9

@@ -6,7 +6,7 @@ import (
 )
 
 // mergedStatus are the bits an entry may have and an update may not take.
-const mergedStatus = pfstate.StatusSeenReply | pfstate.StatusAssured | statusExpected
+const mergedStatus = pfstate.StatusSeenReply | pfstate.StatusAssured | pfstate.StatusExpected
 
 // secondTries goes once more to the kernel for the few operations that it
 // refuses for a reason that can be helped. They go one by one, after the batch;
@@ -31,6 +31,10 @@ func (i *Injector) secondTry(op *pfstate.Op, r *pfstate.Result) func(*Injector, 
 	switch {
 	case op.Kind == pfstate.OpCreate && r.Code == pfstate.ResultUnsupported && has&pfstate.HasHelper != 0:
 		return (*Injector).createWithoutHelper
+	case op.Kind == pfstate.OpCreate && r.Code == pfstate.ResultMissing && has&pfstate.HasMaster != 0:
+		return (*Injector).createWithoutMaster
+	case op.Kind == pfstate.OpUpdate && (r.Code == pfstate.ResultUnsupported || r.Code == pfstate.ResultBusy) && has&pfstate.HasHelper != 0:
+		return (*Injector).updateWithoutHelper
 	case op.Kind == pfstate.OpUpdate && r.Code == pfstate.ResultBusy && has&pfstate.HasStatus != 0:
 		return (*Injector).updateMerged
 	case op.Kind == pfstate.OpUpdate && r.Code == pfstate.ResultDenied && has&pfstate.HasTimeout != 0 && op.Flow.Proto == pfstate.ProtoGRE:
@@ -63,6 +67,39 @@ func (i *Injector) createWithoutHelper(f *pfstate.Flow, r *pfstate.Result) error
 	return err
 }
 
+// createWithoutMaster makes the entry as one that nobody expected: its master is
+// gone, or not here yet.
+func (i *Injector) createWithoutMaster(f *pfstate.Flow, r *pfstate.Result) error {
+	f.Has &^= pfstate.HasMaster
+	err := i.single(AppendCreate(i.start(), i.seq+1, f))
+	i.conclude(r)
+	if r.Code == pfstate.ResultUnsupported && f.Has&pfstate.HasHelper != 0 {
+		return i.createWithoutHelper(f, r)
+	}
+	if r.Code == pfstate.ResultOK {
+		i.noMaster.Add(1)
+	}
+	return err
+}
+
+// updateWithoutHelper leaves the helper out, in case the entry has none or
+// another.
+func (i *Injector) updateWithoutHelper(f *pfstate.Flow, r *pfstate.Result) error {
+	f.Has &^= pfstate.HasHelper
+	err := i.single(AppendUpdate(i.start(), i.seq+1, f, Guard(i.zones && guardable(f))))
+	i.conclude(r)
+	switch {
+	case err != nil:
+		return err
+	case r.Code == pfstate.ResultBusy && f.Has&pfstate.HasStatus != 0:
+		return i.updateMerged(f, r)
+	case r.Errno == unix.ENOSPC && f.Has&pfstate.HasLabels != 0:
+		r.Code = pfstate.ResultOK // as in done
+		i.noLabels.Add(1)
+	}
+	return nil
+}
+
 // updateMerged repeats an update with the status bits the entry has: a peer
 // that has not seen the reply yet takes nothing back.
 func (i *Injector) updateMerged(f *pfstate.Flow, r *pfstate.Result) error {
@@ -71,7 +108,7 @@ func (i *Injector) updateMerged(f *pfstate.Flow, r *pfstate.Result) error {
 		i.conclude(r)
 		return err
 	}
-	f.Status = f.Status&^statusExpected | cur.Status&mergedStatus
+	f.Status = f.Status&^pfstate.StatusExpected | cur.Status&mergedStatus
 	err = i.single(AppendUpdate(i.start(), i.seq+1, f, Guard(i.zones && guardable(f))))
 	i.conclude(r)
 	return err

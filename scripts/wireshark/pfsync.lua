@@ -90,7 +90,7 @@ local CT_STATUS = {
 }
 local TLV_NAME = {
 	[0] = "end", "mark", "zone", "labels", "helper", "sctp", "gre", "code", "tcp", "seqadj", "status",
-	"killed", "carried", "timeout", "dccp", "expect", "pair",
+	"killed", "carried", "timeout", "dccp", "expect", "pair", "master",
 	[64] = "want-frames", [65] = "digest", [66] = "want-buckets", [67] = "frames-again",
 	[68] = "want-digests", [69] = "bucket", [70] = "look", [71] = "looked", [72] = "lack",
 }
@@ -233,6 +233,7 @@ field("bytes", "linux.pair.addr", "Address")
 numbers("uint16", { { "linux.pair.port", "Port" } })
 field("bytes", "linux.labels", "Labels")
 field("bytes", "linux.expect", "Expectation")
+field("bytes", "linux.master", "Master connection")
 field("bytes", "linux.value", "Value")
 field("none", "linux.tlv", "TLV")
 field("none", "linux.killed", "Killed, not expired")
@@ -629,6 +630,7 @@ local TLV = {
 	[14] = { need = 12, layout = { { 0, 1, "dccp.state" }, { 1, 1, "dccp.role" }, { 4, 8, "dccp.seq" } } },
 	[15] = { need = 1, rest = "expect" },
 	[16] = { need = 30, layout = { { 0, 8, "pair.id" }, { 8, 4, "pair.creatorid" }, { 12, 16, "pair.addr" }, { 28, 2, "pair.port" } } },
+	[17] = { need = 16, rest = "master" },
 	[64] = { need = 0, item = FRAMES, size = 12 },
 	[65] = { need = 4, layout = { { 0, 2, "buckets" }, { 2, 2, "digest.first" } }, item = { { 0, 8, "digest" } }, size = 8 },
 	[66] = { need = 2, layout = { { 0, 2, "buckets" } }, item = { { 0, 2, "want.bucket" } }, size = 2 },

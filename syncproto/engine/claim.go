@@ -352,6 +352,7 @@ func (e *Engine) dumpEnd(now int64, ended, filtered bool) {
 		e.bulkLink(now)
 		e.claimTick(now)
 	}
+	e.expectEarly(now)
 }
 
 // sweepStep is how many table slots one Tick looks at.

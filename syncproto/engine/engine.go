@@ -119,6 +119,7 @@ type Engine struct {
 	doubts  doubts
 	defers  defers
 	life    life
+	expects expects
 	sieve   pfstate.Ref // cursor of the walk after a change of the filter, 0 none
 	lastOut int64       // when a frame last left
 	frameNo uint32
@@ -210,7 +211,7 @@ func (e *Engine) mtu() int {
 
 // Deadline says when Tick, and then NextFrame, are due. It may lie in the past.
 func (e *Engine) Deadline() int64 {
-	d := min(e.bulk.deadline(), e.peers.deadline(), e.claim.deadline(), e.defers.deadline(), e.doubts.deadline())
+	d := min(e.bulk.deadline(), e.peers.deadline(), e.claim.deadline(), e.defers.deadline(), e.doubts.deadline(), e.expects.deadline())
 	if e.dump.sweep != 0 || e.repair.sweep != 0 || e.sieve != 0 {
 		return 0
 	}
@@ -238,6 +239,7 @@ func (e *Engine) Tick(now int64) {
 	e.doubtTick(now)
 	e.sieveTick(now)
 	e.checkTick(now)
+	e.expectTick(now)
 }
 
 func (e *Engine) log(msg string, args ...any) {

@@ -129,9 +129,9 @@ func (e *Engine) updCOf(now int64, s *pfstate.State, side pfstate.Side, u *syncp
 }
 
 // extrasBound is how long the extras of a record of s can be.
-func (e *Engine) extrasBound(s *pfstate.State) int {
+func (e *Engine) extrasBound(now int64, s *pfstate.State) int {
 	const pairAndCarried = 32 + 2
-	e.scratch.tlvs = e.extras(e.scratch.tlvs[:0], s, pfstate.SideAlias, true)
+	e.scratch.tlvs = e.extras(e.scratch.tlvs[:0], now, s, pfstate.SideAlias, true)
 	return len(e.scratch.tlvs) + pairAndCarried
 }
 
@@ -139,7 +139,7 @@ func (e *Engine) extrasBound(s *pfstate.State) int {
 // peer cannot tell from the record of a side. full is false for an UPD_C, which
 // has what changes with the halves only. What is not listed here or in
 // extrasRare does not travel; readTLV is the inverse.
-func (e *Engine) extras(b []byte, s *pfstate.State, side pfstate.Side, full bool) []byte {
+func (e *Engine) extras(b []byte, now int64, s *pfstate.State, side pfstate.Side, full bool) []byte {
 	const told = pfstate.StatusSeenReply | pfstate.StatusAssured | pfstate.StatusFixedTimeout
 	if s.Status&told != pfstate.StatusFromPeers(s.Proto, s.Src.State, s.Dst.State)&told {
 		b = syncproto.AppendStatus(b, s.Status)
@@ -174,7 +174,7 @@ func (e *Engine) extras(b []byte, s *pfstate.State, side pfstate.Side, full bool
 	if x := e.tab.Extra(s); x != nil {
 		b = extrasRare(b, s, x)
 	}
-	return b
+	return e.extrasExpect(b, now, s)
 }
 
 func extrasRare(b []byte, s *pfstate.State, x *pfstate.Extra) []byte {
@@ -192,6 +192,9 @@ func extrasRare(b []byte, s *pfstate.State, x *pfstate.Extra) []byte {
 	}
 	if x.Has&pfstate.HasSeqAdj != 0 {
 		b = syncproto.AppendSeqAdj(b, &[2]syncproto.SeqAdj{syncproto.SeqAdj(x.SeqAdj[0]), syncproto.SeqAdj(x.SeqAdj[1])})
+	}
+	if x.Has&pfstate.HasMaster != 0 {
+		b = masterTLV(b, s, x)
 	}
 	return b
 }

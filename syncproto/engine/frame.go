@@ -27,7 +27,8 @@ type scratch struct {
 	flow   pfstate.Flow
 	frame  frame
 	tlvs   []byte
-	half   pfstate.Ref // of its pair the out state is still to be sent
+	expect [pfstate.MaxExpects]pfstate.Expect // of record
+	half   pfstate.Ref                        // of its pair the out state is still to be sent
 }
 
 // frame is the one being made.
@@ -323,7 +324,7 @@ func (e *Engine) addState(now int64, f *frame, r pfstate.Ref, q uint8, ask bool)
 	}
 	q = e.second(now, r, q)
 	pair := !s.Name(pfstate.SideIn).IsZero() && !s.Name(pfstate.SideOut).IsZero()
-	if pair && !f.w.Empty() && !e.fits(f, 2, 2*e.queueLen(q), e.extrasBound(s)) {
+	if pair && !f.w.Empty() && !e.fits(f, 2, 2*e.queueLen(q), e.extrasBound(now, s)) {
 		return false
 	}
 	for side := range pfstate.SideAlias {
@@ -350,7 +351,7 @@ func (e *Engine) addState(now int64, f *frame, r pfstate.Ref, q uint8, ask bool)
 func (e *Engine) addSide(now int64, f *frame, r pfstate.Ref, side pfstate.Side, q uint8, ask bool) bool {
 	s := e.tab.At(r)
 	id, action := s.Name(side), queueAction[q]
-	e.scratch.tlvs = e.extras(e.scratch.tlvs[:0], s, side, q != qUpdC)
+	e.scratch.tlvs = e.extras(e.scratch.tlvs[:0], now, s, side, q != qUpdC)
 	if f.carried == -1 && s.Carried() {
 		e.scratch.tlvs = syncproto.AppendTLV(e.scratch.tlvs, syncproto.TLVCarried, nil)
 	}

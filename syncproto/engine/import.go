@@ -33,6 +33,7 @@ type record struct {
 	state    uint8           // SCTP, DCCP
 	pf       pfstate.Foreign // what only a pf tells
 	other    pfstate.ID      // Linux: the name of the other half of a pair
+	expects  []pfstate.Expect
 }
 
 // familyOf translates a family of the wire; 0 if it is none.
@@ -53,7 +54,8 @@ func (e *Engine) fromWire(x *rx, f syncproto.Format, w *syncproto.State, m *reco
 		name: pfstate.ID{ID: w.ID, CreatorID: w.CreatorID}, proto: w.Proto,
 		timeout: w.Timeout, expire: w.Expire, age: w.Creation,
 		ackWanted: w.StateFlags&syncproto.FlagAck != 0, linux: x.info != nil,
-		counts: pfstate.Counts{Packets: w.Packets, Bytes: w.Bytes},
+		counts:  pfstate.Counts{Packets: w.Packets, Bytes: w.Bytes},
+		expects: e.scratch.expect[:0],
 	}
 	if w.CreatorID == 0 {
 		return ReasonCreatorZero, false
@@ -161,7 +163,7 @@ func (e *Engine) fromUpdC(x *rx, u *syncproto.UpdC, s *pfstate.State, m *record)
 	*m = record{
 		name: pfstate.ID{ID: u.ID, CreatorID: u.CreatorID}, compressed: true, af: s.AF, proto: s.Proto,
 		src: peerFromWire(&u.Src), dst: peerFromWire(&u.Dst), timeout: u.Timeout,
-		mark: s.Mark, linux: x.info != nil, carried: true,
+		mark: s.Mark, linux: x.info != nil, carried: true, expects: e.scratch.expect[:0],
 	}
 	if x.info != nil {
 		m.carried = x.info.Flags&syncproto.InfoCarried != 0
@@ -254,6 +256,13 @@ func (m *record) readRareTLV(t syncproto.TLV, v []byte) {
 			ext.SeqAdj = [2]pfstate.SeqAdj{pfstate.SeqAdj(p[0]), pfstate.SeqAdj(p[1])}
 			ext.Has |= pfstate.HasSeqAdj
 		}
+	case syncproto.TLVMaster:
+		if !m.readMaster(v) {
+			return
+		}
+	case syncproto.TLVExpect:
+		m.readExpect(v)
+		return
 	default:
 		return
 	}
@@ -308,6 +317,7 @@ func (e *Engine) insert(x *rx, m *record) {
 	}
 	e.tab.SetName(r, m.side, m.name)
 	e.take(x.now, r, m, true, true)
+	e.expectUsed(s)
 	e.imported = true
 	e.wantOp(r, pfstate.OpCreate)
 	e.acknowledge(x.now, r, m)
@@ -350,8 +360,9 @@ func (e *Engine) endedBetweenRuns(x *rx, m *record) bool {
 }
 
 // take copies the contents of a record into a state: src and dst say which
-// halves. Times are taken where the record is evidence.
-func (e *Engine) take(now int64, r pfstate.Ref, m *record, src, dst bool) {
+// halves. Times are taken where the record is evidence. changed says that what
+// few states have is other than before.
+func (e *Engine) take(now int64, r pfstate.Ref, m *record, src, dst bool) (changed bool) {
 	s := e.tab.At(r)
 	if src && m.src.State >= s.Src.State { // the other half of a pair may be further
 		takePeer(&s.Src, &m.src)
@@ -373,11 +384,11 @@ func (e *Engine) take(now int64, r pfstate.Ref, m *record, src, dst bool) {
 	} else if m.state != 0 {
 		s.ProtoState = m.state
 	}
-	if m.linux { // what it does not tell is as with nearly all connections
-		s.TCPFlags = [2]uint8{m.tcpFlags[0] | s.TCPFlags[0]&pfstate.TCPFlagLiberal, m.tcpFlags[1] | s.TCPFlags[1]&pfstate.TCPFlagLiberal}
+	if m.linux {
+		takeTCPFlags(s, m.tcpFlags)
 	}
 	s.Timeout = pfstate.TimeoutIndex(s.Proto, s.Src.State, s.Dst.State)
-	e.takeExtra(s, m)
+	changed = e.takeExtra(now, s, m)
 	e.tab.CountPeer(r, m.counts)
 	s.LastPeer = now
 	if m.carried && s.Has(pfstate.FlagCarried) && now-s.LastLocal > opSettle && e.later(now, s, m) {
@@ -394,6 +405,19 @@ func (e *Engine) take(now int64, r pfstate.Ref, m *record, src, dst bool) {
 		s.Expire = min(s.Expire, now+int64(e.cfg.Timeouts.For(s.Proto, s.ProtoState, s.Status))*second)
 	}
 	e.takeWords(now, s, m, src, dst)
+	return changed
+}
+
+// takeTCPFlags takes over what a Linux peer finds worth telling of the kernel's
+// flags; 0 is that they are as of nearly all connections.
+func takeTCPFlags(s *pfstate.State, flags [2]uint8) {
+	_, odd := s.OddTCP()
+	if flags == [2]uint8{} && !odd {
+		return
+	}
+	for i := range flags {
+		s.TCPFlags[i] = flags[i] | s.TCPFlags[i]&pfstate.TCPFlagLiberal
+	}
 }
 
 // later reports whether the sender of a record has seen a packet after the
@@ -414,15 +438,19 @@ func takePeer(to, from *pfstate.Peer) {
 	}
 }
 
-func (e *Engine) takeExtra(s *pfstate.State, m *record) {
+// takeExtra takes over what few states have, and reports whether that changed
+// what our kernel shall have.
+func (e *Engine) takeExtra(now int64, s *pfstate.State, m *record) (changed bool) {
 	if m.linux && !m.compressed {
 		s.Mark = m.mark
+		changed = e.takeExpects(now, s, m)
 	}
 	if !m.extOf {
-		return
+		return changed
 	}
 	ext := e.tab.NeedExtra(s)
-	foreign := ext.Foreign
+	was := *ext
 	*ext = m.ext
-	ext.Foreign = foreign
+	ext.Foreign = was.Foreign
+	return changed || *ext != was
 }

@@ -74,8 +74,8 @@ func (e *Engine) merge(now int64, r pfstate.Ref, m *record) (stale int) {
 	case srcOld || dstOld:
 		stale = 1
 	}
-	e.take(now, r, m, !srcOld, !dstOld)
-	e.follow(r, &was)
+	changed := e.take(now, r, m, !srcOld, !dstOld)
+	e.follow(r, &was, changed)
 	return stale
 }
 
@@ -136,14 +136,15 @@ func staleHalf(proto uint8, have, got *pfstate.Peer, src bool) bool {
 // follow asks the kernel to do what a peer's record changed: at once where
 // contents changed; a mere sign of life only when the entry's time runs short
 // of it, for a busy pf sends thousands a second (design section 5, liveness).
-func (e *Engine) follow(r pfstate.Ref, was *pfstate.State) {
+// changed says that what few states have did.
+func (e *Engine) follow(r pfstate.Ref, was *pfstate.State, changed bool) {
 	s := e.tab.At(r)
 	switch {
 	case s.Has(pfstate.FlagRefused), s.Has(pfstate.FlagDead):
 	case !s.Has(pfstate.FlagInKernel):
 		e.wantOp(r, pfstate.OpCreate)
 	case s.Src.State != was.Src.State || s.Dst.State != was.Dst.State || s.Status&^was.Status != 0 ||
-		s.Mark != was.Mark || s.ProtoState != was.ProtoState || s.Ext != was.Ext:
+		s.Mark != was.Mark || s.ProtoState != was.ProtoState || isOdd(s) != isOdd(was) || changed || e.handedOver(s, was):
 		e.wantOp(r, pfstate.OpUpdate)
 	default:
 		full := int64(e.cfg.Timeouts.For(s.Proto, s.ProtoState, s.Status)) * second
@@ -153,6 +154,11 @@ func (e *Engine) follow(r pfstate.Ref, was *pfstate.State) {
 			e.wantOp(r, pfstate.OpUpdate)
 		}
 	}
+}
+
+func isOdd(s *pfstate.State) bool {
+	_, odd := s.OddTCP()
+	return odd
 }
 
 // sameEnds reports whether a record is about the connection that the state of
@@ -189,6 +195,11 @@ func (m *record) reverse() {
 	m.src, m.dst = m.dst, m.src
 	m.tcpFlags[0], m.tcpFlags[1] = m.tcpFlags[1], m.tcpFlags[0]
 	m.counts = m.counts.Reversed()
+	x := &m.ext
+	x.VTag[0], x.VTag[1] = x.VTag[1], x.VTag[0]
+	x.SeqAdj[0], x.SeqAdj[1] = x.SeqAdj[1], x.SeqAdj[0]
+	x.DCCPRole ^= 1
+	m.expects = m.expects[:0] // their directions would have to be turned too
 }
 
 // otherHalf finds the State of which a pf's record is the other side: both
@@ -329,13 +340,13 @@ func (e *Engine) pair(x *rx, r pfstate.Ref, m *record) {
 	}
 	expire := s.Expire
 	was := *s
-	changed := orig != s.Orig || reply != s.Reply
-	e.take(x.now, r, m, true, true)
+	moved := orig != s.Orig || reply != s.Reply
+	changed := e.take(x.now, r, m, true, true)
 	s.Expire = max(expire, s.Expire)
-	if changed { // the second half translates: the kernel cannot change that of an entry
+	if moved { // the second half translates: the kernel cannot change that of an entry
 		e.recreate(r, orig, reply)
 	} else {
-		e.follow(r, &was)
+		e.follow(r, &was, changed)
 	}
 	e.acknowledge(x.now, r, m)
 }

@@ -160,6 +160,7 @@ func (e *Engine) doneCreate(now int64, r pfstate.Ref, res *pfstate.Result) {
 		s := e.tab.At(r)
 		s.CtID = 0 // that of an entry before
 		e.tab.CountNewEntry(r)
+		e.expectsLost(s)
 		e.inKernel(now, r)
 	case pfstate.ResultExists:
 		e.reason(ReasonKernelExists)
@@ -174,6 +175,7 @@ func (e *Engine) inKernel(now int64, r pfstate.Ref) {
 	s := e.tab.At(r)
 	s.Flags |= pfstate.FlagInKernel
 	s.Flags &^= pfstate.FlagRefused | pfstate.FlagRetried
+	e.expectsToKernel(now, s)
 	if s.Has(pfstate.FlagAckWanted) {
 		s.Flags &^= pfstate.FlagAckWanted
 		e.ack(now, r)

@@ -227,7 +227,7 @@ func (e *Engine) takesFor(now int64, f *frame) (takes [maxTakes]pfstate.Ref, n i
 			continue
 		}
 		length += syncproto.SubheaderLen/2 + int(pfstate.Sides)*syncproto.IDLen + 2*syncproto.ActIns.Length(e.cfg.Format)
-		tlvs = max(tlvs, e.extrasBound(s))
+		tlvs = max(tlvs, e.extrasBound(now, s))
 		if !e.fits(f, 2*(n+1), length+syncproto.SubheaderLen, tlvs) && !(n == 0 && f.w.Empty()) {
 			break
 		}

@@ -77,6 +77,7 @@ const (
 	ReasonRequestsDropped               // more update requests than we hold
 	ReasonDeleteLate                    // an insert or update for a state already deleted
 	ReasonLeftover                      // found at start, written by an earlier run, ended since
+	ReasonExpectUnfit                   // an expectation too many, or of a connection that runs the other way here
 	ReasonKernelExists                  // creates that the kernel answered: exists
 	ReasonKernelFull
 	ReasonKernelUnsupported
@@ -91,7 +92,7 @@ var reasonNames = [Reasons]string{
 	"delrefused", "collision", "alias", "later", "reused", "hostidclash", "ownframe", "badsrc", "toomanypeers",
 	"maxstates", "rateinsert", "ratebulk", "ratereply", "rateclr", "unfit", "nosync", "creatorzero", "overrun", "reconciled", "lost", "revived",
 	"framelost", "frameasked", "frameresent",
-	"checks", "checkasked", "checkbuckets", "checkdiffered", "checkhealed", "checkunhealed", "badcheck", "checkdropped", "reqdropped", "deletelate", "leftover",
+	"checks", "checkasked", "checkbuckets", "checkdiffered", "checkhealed", "checkunhealed", "badcheck", "checkdropped", "reqdropped", "deletelate", "leftover", "expectunfit",
 	"kernexists", "kernfull", "kernunsupported", "kerninvalid", "kernbusy", "kerndenied", "kernerror",
 }
 

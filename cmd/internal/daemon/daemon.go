@@ -38,6 +38,7 @@ type Daemon struct {
 	lis Listener
 	dmp Dumper
 	inj Injector
+	exp Expecter
 
 	loop *loop
 	keep *keeper

@@ -101,6 +101,22 @@ func (i fakeInjector) Do(ops []pfstate.Op, res []pfstate.Result) (int, error) {
 	return len(ops), i.broken
 }
 
+// fakeExpecter expects nothing.
+type fakeExpecter struct {
+	end  chan struct{}
+	once sync.Once
+}
+
+func (x *fakeExpecter) Read(evs []pfstate.ExpectEvent) ([]pfstate.ExpectEvent, error) {
+	<-x.end
+	return evs, os.ErrClosed
+}
+
+func (x *fakeExpecter) Do([]pfstate.ExpectOp) error  { return nil }
+func (x *fakeExpecter) Interrupt()                   { x.once.Do(func() { close(x.end) }) }
+func (x *fakeExpecter) Stats() conntrack.ExpectStats { return conntrack.ExpectStats{} }
+func (x *fakeExpecter) Close() error                 { return nil }
+
 func (i fakeInjector) PortID() uint32               { return 1 }
 func (i fakeInjector) Stats() conntrack.InjectStats { return conntrack.InjectStats{} }
 func (i fakeInjector) Close() error                 { return nil }
@@ -140,6 +156,7 @@ func newFakeHost(link *tuntest.Link, addr string) (*fakeHost, Host) {
 		Listen:       func(conntrack.ListenConfig) (Listener, error) { return fakeListener{f.kernel}, nil },
 		NewDumper:    func() (Dumper, error) { return fakeDumper{f.kernel}, nil },
 		NewInjector:  func() (Injector, error) { return fakeInjector{f.kernel}, nil },
+		NewExpecter:  func() (Expecter, error) { return &fakeExpecter{end: make(chan struct{})}, nil },
 		OpenQueue:    func(uint16) (Queue, error) { return nil, nfqueue.ErrNoQueue },
 		RemoveLeft:   func(string) {},
 		EnableEvents: func() error { return nil },

@@ -55,6 +55,14 @@ type (
 		Stats() conntrack.InjectStats
 		Close() error
 	}
+	// Expecter hears of the kernel's expectations and changes them.
+	Expecter interface {
+		Read(evs []pfstate.ExpectEvent) ([]pfstate.ExpectEvent, error)
+		Do(ops []pfstate.ExpectOp) error
+		Interrupt()
+		Stats() conntrack.ExpectStats
+		Close() error
+	}
 	// Queue holds packets.
 	Queue interface {
 		Read(pkts []nfqueue.Packet) (int, error)
@@ -78,6 +86,7 @@ type Host struct {
 	Listen      func(cfg conntrack.ListenConfig) (Listener, error)
 	NewDumper   func() (Dumper, error)
 	NewInjector func() (Injector, error)
+	NewExpecter func() (Expecter, error)
 
 	OpenQueue    func(num uint16) (Queue, error)
 	InstallRules func(ifname string, num uint16, conntrack bool) (*nfqueue.Rules, error)
@@ -121,6 +130,9 @@ func System(enter func(fn func())) Host {
 		},
 		NewInjector: func() (Injector, error) {
 			return within(enter, func() (Injector, error) { return asInjector(conntrack.NewInjector()) })
+		},
+		NewExpecter: func() (Expecter, error) {
+			return within(enter, func() (Expecter, error) { return asExpecter(conntrack.NewExpecter()) })
 		},
 		OpenQueue: func(num uint16) (Queue, error) {
 			return within(enter, func() (Queue, error) { return asQueue(nfqueue.Open(num)) })
@@ -195,6 +207,13 @@ func asQueue(q *nfqueue.Queue, err error) (Queue, error) {
 		return nil, err
 	}
 	return q, nil
+}
+
+func asExpecter(x *conntrack.Expecter, err error) (Expecter, error) {
+	if err != nil {
+		return nil, err
+	}
+	return x, nil
 }
 
 func asInjector(i *conntrack.Injector, err error) (Injector, error) {

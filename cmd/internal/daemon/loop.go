@@ -38,6 +38,8 @@ type loop struct {
 	ops    exchange[ops]
 	frames exchange[frames]
 
+	expecting expecting
+
 	verdicts []uint32 // of packets, memory used again
 
 	spareOps    []*ops    // not with the injector
@@ -115,6 +117,7 @@ func (l *loop) run(ctx context.Context) error {
 func (l *loop) closeOutputs() {
 	close(l.frames.full)
 	close(l.ops.full)
+	close(l.expecting.ops)
 	close(l.keep.demotion)
 	close(l.keep.peers)
 	close(l.keep.settled)
@@ -160,6 +163,10 @@ func (l *loop) step(ctx context.Context) {
 		l.tick()
 		l.tellHeld(b)
 		l.idle = 0
+	case evs := <-l.expecting.news:
+		l.tick()
+		l.eng.Expect(l.now, evs)
+		l.idle = 0
 	case f := <-l.asks:
 		l.tick()
 		f()
@@ -202,6 +209,7 @@ func (l *loop) drain() {
 	l.drainFrames(l.now)
 	l.giveVerdicts()
 	l.drainOps()
+	l.drainExpects()
 	if l.now >= l.dumpAt() {
 		l.startDump(l.eng.NeedDump())
 	}

@@ -34,12 +34,13 @@ func (d *Daemon) makeLoop() (err error) {
 	d.keep.kernel = kernel
 	l := &loop{
 		log: d.log, clock: monotonic(), wall: time.Now, keep: d.keep,
-		events: newExchange(eventBatches, func() *events { return newEvents(eventsPerBatch) }),
-		dumps:  newExchange(dumpBatches, func() *events { return newEvents(dumpPerBatch) }),
-		input:  newExchange(packetBatches, newPackets),
-		ops:    exchange[ops]{make(chan *ops, opBatches), make(chan *ops, opBatches)},
-		frames: exchange[frames]{make(chan *frames, frameBatches), make(chan *frames, frameBatches)},
-		asks:   make(chan func()), ended: make(chan struct{}),
+		events:    newExchange(eventBatches, func() *events { return newEvents(eventsPerBatch) }),
+		dumps:     newExchange(dumpBatches, func() *events { return newEvents(dumpPerBatch) }),
+		input:     newExchange(packetBatches, newPackets),
+		ops:       exchange[ops]{make(chan *ops, opBatches), make(chan *ops, opBatches)},
+		frames:    exchange[frames]{make(chan *frames, frameBatches), make(chan *frames, frameBatches)},
+		expecting: newExpecting(),
+		asks:      make(chan func()), ended: make(chan struct{}),
 		set: d.set, known: knownPeers(d.dirs.Peers(d.name)),
 		demotion: demoted, dump: newDumping(), peerBuf: make([]engine.Peer, 0, maxPeers),
 	}

@@ -56,7 +56,10 @@ func (d *Daemon) openKernel() (err error) {
 	if err != nil {
 		return err
 	}
-	d.dmp, err = d.host.NewDumper()
+	if d.dmp, err = d.host.NewDumper(); err != nil {
+		return err
+	}
+	d.exp, err = d.host.NewExpecter()
 	return err
 }
 
@@ -81,6 +84,9 @@ func (d *Daemon) openDevice() (err error) {
 func (d *Daemon) release() {
 	if d.dev != nil {
 		d.dev.Close()
+	}
+	if d.exp != nil {
+		d.exp.Close()
 	}
 	if d.dmp != nil {
 		d.dmp.Close()

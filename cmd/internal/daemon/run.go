@@ -16,6 +16,8 @@ func (d *Daemon) startTasks(g *group) {
 	g.Go("listener", func(ctx context.Context) error { return listen(ctx, d.lis, l.events) })
 	g.Go("dumper", func(ctx context.Context) error { return dumps(ctx, d.dmp, l.dump.asked, l.dumps, d.log) })
 	g.Go("injector", func(context.Context) error { return inject(d.inj, l.ops) })
+	g.Go("expectations", func(ctx context.Context) error { return hearExpects(ctx, d.exp, l.expecting.news) })
+	g.Go("expecter", func(context.Context) error { return makeExpects(d.exp, l.expecting.ops) })
 	g.Go("sender", func(context.Context) error {
 		defer close(sent)
 		return (&sender{dev: d.dev, x: l.frames, log: d.log}).run()
@@ -104,6 +106,7 @@ func (d *Daemon) teardown() {
 	if d.watch != nil {
 		d.watch.w.Close()
 	}
+	d.exp.Close()
 	if err := d.dev.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
 		d.log.Warn("cannot close the interface", "err", err)
 	}

@@ -54,6 +54,15 @@ func (d *Daemon) addKernel(m map[string]uint64) {
 	m["dumprecords"], m["dumpmalformed"], m["dumptruncated"], m["dumpintr"] = dmp.Records, dmp.Malformed, dmp.Truncated, dmp.Intr
 	m["kernsends"], m["kernunanswered"] = inj.Sends, inj.Lost
 	m["kernnohelper"], m["kernnolabels"] = inj.NoHelper, inj.NoLabels
+	m["kernnomaster"] = inj.NoMaster
+	exp := d.exp.Stats()
+	m["expectmade"], m["expectremoved"], m["expectmalformed"] = exp.Made, exp.Removed, exp.Malformed
+	for c, n := range exp.Refused {
+		m["expectrefused"] += n
+		if pfstate.ResultCode(c) == pfstate.ResultUnsupported {
+			m["expectnohelper"] = n
+		}
+	}
 	m["kernok"] = inj.Results[pfstate.ResultOK]
 }
 

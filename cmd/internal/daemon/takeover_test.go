@@ -114,10 +114,10 @@ table inet known {
 }
 `
 
-// natted is a pair with natRules and the addresses for them.
-func newNatted(t *testing.T) *pair {
+// newNatted is a pair with natRules, and more, and the addresses for them.
+func newNatted(t *testing.T, rules ...string) *pair {
 	t.Helper()
-	p := newPair(t, nstest.Options{Rules: natRules})
+	p := newPair(t, nstest.Options{Rules: natRules + strings.Join(rules, "")})
 	for i := range translations {
 		x := &translations[i]
 		for six, bits := range map[bool]string{false: "/24", true: "/64"} {
@@ -136,7 +136,8 @@ func newNatted(t *testing.T) *pair {
 // move makes firewall i master of all shared addresses.
 func (p *pair) move(t *testing.T, i int) {
 	t.Helper()
-	p.FW[i].Addr(t, nstest.WANDev, masqOutside+"/24", masqOutside6+"/64")
+	p.FW[i].Run(t, "ip", "addr", "replace", masqOutside+"/24", "dev", nstest.WANDev)
+	p.FW[i].Run(t, "ip", "addr", "replace", masqOutside6+"/64", "dev", nstest.WANDev, "nodad")
 	mac := p.FW[i].Interface(t, nstest.WANDev).HardwareAddr.String()
 	for _, addr := range []string{masqOutside, masqOutside6} {
 		p.Server.Run(t, "ip", "neigh", "replace", addr, "lladdr", mac, "dev", nstest.LANDev, "nud", "permanent")
