@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/pfsync/pfsync/cmd/internal/control"
@@ -124,8 +125,18 @@ func background(args []string) error {
 	return cmd.Process.Release()
 }
 
+// spareMemory is how much garbage there may be before it is collected, in
+// percent of what is in use. The states have no pointers, so to look through
+// them costs next to nothing, and the data path makes no garbage; what a
+// listing of a large table makes must not double the memory. GOGC in the
+// environment is obeyed.
+const spareMemory = 20
+
 // serve runs the daemon until a signal ends it.
 func serve(o options, log *slog.Logger) error {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(spareMemory)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	hup := make(chan os.Signal, 1)

@@ -118,6 +118,14 @@ table inet known {
 func newNatted(t *testing.T, rules ...string) *pair {
 	t.Helper()
 	p := newPair(t, nstest.Options{Rules: natRules + strings.Join(rules, "")})
+	p.serveTranslations(t)
+	return p
+}
+
+// serveTranslations gives the servers and firewalls the addresses that the
+// translations need.
+func (p *pair) serveTranslations(t *testing.T) {
+	t.Helper()
 	for i := range translations {
 		x := &translations[i]
 		for six, bits := range map[bool]string{false: "/24", true: "/64"} {
@@ -130,7 +138,6 @@ func newNatted(t *testing.T, rules ...string) *pair {
 		ns.Sysctl(t, "net.netfilter.nf_conntrack_checksum", "0") // linux-facts 8: it takes UDP-Lite for UDP
 	}
 	p.move(t, 0)
-	return p
 }
 
 // move makes firewall i master of all shared addresses.
