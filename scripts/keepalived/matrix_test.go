@@ -78,7 +78,7 @@ var scenarios = []scenario{
 		{"mended", func(p *pair) { p.syncLink(wires.mend) }, a, steady},
 	}},
 	{"A frozen, and cut off", nil, []step{
-		{"frozen", func(p *pair) { p.a.freeze(); p.a.wires.cut(p.t, outDev, inDev, syncDev) }, b, more | apart},
+		{"frozen", (*pair).freezeA, b, more | apart},
 		{"thawed", func(p *pair) { p.a.thaw(); p.a.wires.mend(p.t, outDev, inDev, syncDev) }, a, 0},
 	}},
 	{"A rebooted", nil, []step{
@@ -110,6 +110,14 @@ var scenarios = []scenario{
 func (p *pair) syncLink(do func(wires, *testing.T, ...string)) {
 	do(p.a.wires, p.t, syncDev)
 	do(p.b.wires, p.t, syncDev)
+}
+
+// freezeA stops A where it is, without its links, and lets it miss a while.
+func (p *pair) freezeA() {
+	const missed = 2 * time.Second
+	p.a.freeze()
+	p.a.wires.cut(p.t, outDev, inDev, syncDev)
+	time.Sleep(missed)
 }
 
 // bootBehindSlowSwitch boots A while the switch of the sync link is still

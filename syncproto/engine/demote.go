@@ -13,8 +13,10 @@ const (
 	// having taken over.
 	blink = second
 	// asleep is the time without a call after which we were stopped, or the whole
-	// machine was: heartbeats alone need one a second.
-	asleep = 2 * second
+	// machine was: there is one a second.
+	asleep = 3 * second / 2
+	// drowsy is how long after that what we are told may be of the time before.
+	drowsy = second
 	// shortStop is how long a daemon may be gone when nobody can tell who carried
 	// the traffic meanwhile: who did before does still.
 	shortStop = 10 * time.Second
@@ -35,7 +37,14 @@ type life struct {
 }
 
 // alive notes that a packet has passed here.
-func (e *Engine) alive(now int64) { e.life.at = now }
+func (e *Engine) alive(now int64) {
+	if !e.drowsy(now) {
+		e.life.at = now
+	}
+}
+
+// drowsy reports whether we have just slept.
+func (e *Engine) drowsy(now int64) bool { return e.life.woke != 0 && now-e.life.woke < drowsy }
 
 // awake notes that time goes on.
 func (e *Engine) awake(now int64) {
@@ -46,11 +55,19 @@ func (e *Engine) awake(now int64) {
 	l.last = now
 }
 
+// wakeAt is when a call is due, that we may know whether we slept.
+func (e *Engine) wakeAt() int64 {
+	if !e.cfg.Sync {
+		return never
+	}
+	return e.life.last + second
+}
+
 // awakeAt is when something happened that we are told of now: if we have just
 // slept, it may have been then.
 func (e *Engine) awakeAt(now int64) int64 {
-	if l := &e.life; l.woke != 0 && now-l.woke < second {
-		return l.slept
+	if e.drowsy(now) {
+		return e.life.slept
 	}
 	return now
 }

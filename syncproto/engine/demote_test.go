@@ -27,7 +27,8 @@ func TestDemotionOfReturn(t *testing.T) {
 		{"running", []func(*desk){down, wait(60 * second), up, func(r *desk) { r.b.sending(bus(syncproto.BusStart)) }}, 240},
 		{"told", []func(*desk){down, wait(60 * second), up, func(r *desk) { r.transfer(0) }}, 0},
 		{"stopped, then down and up at once", []func(*desk){packet, sleep(60 * second), down, up}, 240},
-		{"stopped, and packets passed", []func(*desk){packet, sleep(60 * second), down, up, packet}, 1},
+		{"stopped, and told of the time before", []func(*desk){packet, sleep(60 * second), down, up, packet}, 240},
+		{"stopped, and packets pass", []func(*desk){packet, sleep(60 * second), down, up, wait(second), packet}, 1},
 		{"another address", []func(*desk){wait(60 * second), func(r *desk) { r.e.Link(r.now, Link{Up: true, Self: r.c.addr, MTU: 1500}) }}, 1},
 		{"asked by hand", []func(*desk){down, wait(60 * second), up, func(r *desk) { r.transfer(0); r.pass(60 * second); r.e.Bulk(r.now) }}, 1},
 	} {

@@ -211,7 +211,7 @@ func (e *Engine) mtu() int {
 
 // Deadline says when Tick, and then NextFrame, are due. It may lie in the past.
 func (e *Engine) Deadline() int64 {
-	d := min(e.bulk.deadline(), e.peers.deadline(), e.claim.deadline(), e.defers.deadline(), e.doubts.deadline(), e.expects.deadline())
+	d := min(e.bulk.deadline(), e.peers.deadline(), e.claim.deadline(), e.wakeAt(), e.defers.deadline(), e.doubts.deadline(), e.expects.deadline())
 	if e.dump.sweep != 0 || e.repair.sweep != 0 || e.sieve != 0 {
 		return 0
 	}
