@@ -38,6 +38,7 @@ func fuzzSeeds(f *testing.F) {
 		}
 		f.Add(all)
 	}
+	f.Add(fuzzChecks())
 	g := newRig(f, func(c *Config) { c.HostID = 0x77 })
 	talk := []byte{0}
 	g.local(pfstate.EventNew, tcpFlow(pfstate.TCPSynSent, snat))
@@ -49,6 +50,30 @@ func fuzzSeeds(f *testing.F) {
 		}
 	}
 	f.Add(talk)
+}
+
+// fuzzChecks is a peer that asks all that can be asked of a table, and answers
+// what nobody asked.
+func fuzzChecks() []byte {
+	talk := []byte{0}
+	id := syncproto.ID{ID: 1 << 32, CreatorID: rigHost}
+	for i, tlvs := range [][]byte{
+		syncproto.AppendWantDigests(nil, &syncproto.WantDigests{Buckets: 16, Count: 16}),
+		syncproto.AppendWantBuckets(nil, 16, []uint16{0, 3, 15}),
+		syncproto.AppendLook(nil, 1),
+		syncproto.AppendLack(nil, []syncproto.ID{id}),
+		syncproto.AppendDigest(nil, 16, 0, make([]uint64, 16)),
+		syncproto.AppendBucket(nil, &syncproto.Bucket{Buckets: 16, Total: 1}, []syncproto.Item{{ID: id, Digest: 1}}),
+		syncproto.AppendLooked(nil, &syncproto.Looked{Number: 1, Total: 1}, []syncproto.Found{{ID: id, How: syncproto.FoundGone}}),
+	} {
+		var w syncproto.Builder
+		w.Begin(nil, syncproto.Version6, 1480, nil)
+		w.AddFrameInfo(syncproto.Stride(len(tlvs)), &syncproto.FrameInfo{Magic: syncproto.LinuxMagic, Layout: syncproto.LinuxLayout,
+			Flags: syncproto.InfoInSync | syncproto.InfoDigests, Epoch: 1, Frame: uint32(i + 1), CreatorID: 0x77})
+		w.AddExtra(&syncproto.Extra{CreatorID: rigHost, TLVs: tlvs})
+		talk = fuzzStep(talk, 8, w.End())
+	}
+	return talk
 }
 
 // fuzzRig is an engine that sends one of the formats, with room for few states
@@ -129,8 +154,12 @@ func FuzzRemote(f *testing.F) {
 		// Beside what limits.go allows: heartbeats, our own state, and for each
 		// request the table.
 		const perState, perSecond, base = 1024, 256, 1 << 14
+		told := int(g.e.Stats.Reason[ReasonCheckTold])
+		if most := int((g.now-begin)/tellPace) + 1; told > most {
+			t.Fatalf("%d frames about tables, at most %d", told, most)
+		}
 		walks := int(g.e.Stats.Out[syncproto.ActBus]) + 1
-		most := got*2*stateBytes/replyBytes + int((g.now-begin)/second)*perSecond + walks*g.e.tab.Len()*perState + base
+		most := got*2*stateBytes/replyBytes + int((g.now-begin)/second)*perSecond + walks*g.e.tab.Len()*perState + told*1500 + base
 		if said > most {
 			t.Fatalf("said %d bytes for %d, at most %d", said, got, most)
 		}

@@ -68,6 +68,7 @@ const (
 	ReasonFrameResent                   // sent again for a peer
 	ReasonChecks                        // comparisons of our table with a peer's
 	ReasonCheckAsked                    // questions asked in them
+	ReasonCheckTold                     // frames sent in answer to a peer's, or with our questions
 	ReasonCheckBuckets                  // buckets whose contents were asked for
 	ReasonCheckDiffered                 // states that differed
 	ReasonCheckHealed                   // of them, healed
@@ -92,7 +93,7 @@ var reasonNames = [Reasons]string{
 	"delrefused", "collision", "alias", "later", "reused", "hostidclash", "ownframe", "badsrc", "toomanypeers",
 	"maxstates", "rateinsert", "ratebulk", "ratereply", "rateclr", "unfit", "nosync", "creatorzero", "overrun", "reconciled", "lost", "revived",
 	"framelost", "frameasked", "frameresent",
-	"checks", "checkasked", "checkbuckets", "checkdiffered", "checkhealed", "checkunhealed", "badcheck", "checkdropped", "reqdropped", "deletelate", "leftover", "expectunfit",
+	"checks", "checkasked", "checktold", "checkbuckets", "checkdiffered", "checkhealed", "checkunhealed", "badcheck", "checkdropped", "reqdropped", "deletelate", "leftover", "expectunfit",
 	"kernexists", "kernfull", "kernunsupported", "kerninvalid", "kernbusy", "kerndenied", "kernerror",
 }
 

@@ -171,7 +171,11 @@ func (e *Engine) fillTells(now int64, f *frame) bool {
 		t.buckets = t.buckets[:copy(t.buckets, t.buckets[1:])]
 	}
 	t.at = now + tellPace
-	return len(f.extras) > n
+	if len(f.extras) == n {
+		return false
+	}
+	e.reason(ReasonCheckTold)
+	return true
 }
 
 // room reports whether a control message with so many bytes of TLVs still fits.
