@@ -7,7 +7,7 @@ endif
 PREFIX      ?= /usr/local
 DESTDIR     ?=
 FUZZTIME    ?= 1m
-SEEDS       ?= 2000
+SEEDS       ?= 10000
 GOTEST_FLAGS ?=
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
@@ -63,7 +63,7 @@ check-boot:
 	bash scripts/test-boot.sh && bash scripts/test-systemd.sh && scripts/keepalived/check.sh
 
 # The packages without a kernel in them, which is where races are cheapest to
-# find; `make race` runs them all.  The simulation has one goroutine: few seeds do.
+# find; `make race` runs them all.  The engine has one goroutine: few seeds do.
 race-quick:
 	SEEDS=5 CGO_ENABLED=1 $(GO) test -race -short -count=1 $$(sh scripts/packages.sh pure)
 

@@ -123,7 +123,7 @@ func (e *Engine) claimed(x *rx, r pfstate.Ref, m *record) {
 	s.Flags |= pfstate.FlagAnnounced
 	s.Set(pfstate.FlagImported, !e.ours(m.name))
 	s.SentExpire = now + int64(m.expire)*second
-	opens := tcp && ahead && max(s.Src.State, s.Dst.State) < pfstate.PFEstablished
+	opens := tcp && ahead && openedHere(s, m)
 	later := idle < -refreshSlack && (tcp && ahead || s.KernExpire-now > int64(m.expire)*second+refreshSlack)
 	if opens || later { // packets have passed here since the peer last heard of any
 		e.setCarried(s, true)
@@ -135,6 +135,14 @@ func (e *Engine) claimed(x *rx, r pfstate.Ref, m *record) {
 	if ahead { // the peer missed something, from us or from a third
 		e.localUpdate(now, r, true)
 	}
+}
+
+// openedHere reports whether a handshake of which the peer has seen a part has
+// come further here: by packets, unless an earlier run wrote the entry.
+func openedHere(s *pfstate.State, m *record) bool {
+	have := max(s.Src.State, s.Dst.State)
+	return max(m.src.State, m.dst.State) < pfstate.PFEstablished &&
+		(have < pfstate.PFEstablished || have == pfstate.PFEstablished && !s.Has(pfstate.FlagImported))
 }
 
 // idle is how long ago the last packet of s passed here.

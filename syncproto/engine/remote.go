@@ -300,6 +300,11 @@ func (e *Engine) record(x *rx, m *record) {
 	}
 }
 
+// closed reports whether nothing more is to pass.
+func closed(s *pfstate.State) bool {
+	return s.Proto == pfstate.ProtoTCP && (s.ProtoState == pfstate.TCPTimeWait || s.ProtoState == pfstate.TCPClose)
+}
+
 // undead takes the names off a dead state, whose kernel entry is still to go or
 // whose delete is still to be sent.
 func (e *Engine) undead(r pfstate.Ref) {
@@ -396,7 +401,7 @@ func (e *Engine) inDelete(x *rx, id pfstate.ID) {
 		}
 	case side == pfstate.SideAlias:
 		e.tab.ClearName(r, side)
-	case !killed && s.Has(pfstate.FlagCarried) && s.Expire > x.now+refreshSlack:
+	case !killed && s.Has(pfstate.FlagCarried) && s.Expire > x.now+refreshSlack && !closed(s):
 		// It expired there, for nothing passed there. It passes here.
 		e.reason(ReasonDelRefused)
 		if e.mayReply(x.now, x.peer) {

@@ -224,10 +224,12 @@ func (w *world) ended(n *node, e *entry) {
 	}
 }
 
-// deleted: an operation of the daemon removes an entry.
+// deleted: an operation of the daemon removes an entry. Of ICMP the next packet
+// makes another one like it, and a few seconds of life are below what a guard
+// of whole seconds can tell.
 func (w *world) deleted(n *node, e *entry) {
 	const fresh = 5 * second
-	if c := e.conn; c != nil && !c.over && !c.excused && c.where == n && w.now-e.passed < fresh && w.latest[c.key()] == c && e.born > w.purged[e.key()] {
+	if c := e.conn; c != nil && c.proto != pfstate.ProtoICMP && !c.over && !c.excused && c.where == n && w.now-e.passed < fresh && w.latest[c.key()] == c && e.born > w.purged[e.key()] {
 		w.complain(e.key(), "%s: a peer's delete kills a connection that lives", n.name)
 	}
 }

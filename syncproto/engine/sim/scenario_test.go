@@ -27,6 +27,7 @@ type scenario struct {
 	opts     [maxNodes]nodeOpts
 	timeouts pfstate.Timeouts
 	wire     wire
+	mixed    bool // some speak version 5, and are heard and answered as BSDs are
 	pf       bool // one is in the group, so that every connection has two names
 	conns    []numbered[connSpec]
 	faults   []numbered[faultSpec]
@@ -82,7 +83,23 @@ func makeScenario(seed uint64) *scenario {
 	for no := range rng.IntN(7) {
 		sc.faults = append(sc.faults, numbered[faultSpec]{no, makeFault(rng)})
 	}
+	if rng.IntN(10) == 0 {
+		sc.mix(rng)
+	}
 	return sc
+}
+
+// mix makes a group in the middle of an upgrade. Version 5 numbers no frames, so
+// nothing repairs what gets lost: there is no loss, and no fault that is one.
+func (sc *scenario) mix(rng *rand.Rand) {
+	sc.mixed, sc.pf, sc.wire.loss = true, false, 0
+	for i := range sc.opts {
+		sc.opts[i].format = pick(rng, syncproto.Format6, syncproto.Format1301, syncproto.Format1400, syncproto.Format1500)
+	}
+	sc.opts[rng.IntN(sc.nodes)].format = pick(rng, syncproto.Format1301, syncproto.Format1400, syncproto.Format1500)
+	sc.faults = slices.DeleteFunc(sc.faults, func(f numbered[faultSpec]) bool {
+		return !slices.Contains([]string{"crash", "reboot", "takeover", "clock"}, faultKinds[f.spec.kind].name)
+	})
 }
 
 func makeConn(rng *rand.Rand, many int) connSpec {
