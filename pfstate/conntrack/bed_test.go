@@ -116,7 +116,8 @@ func plainOf(f pfstate.Flow) pfstate.Flow {
 	const natBits = 0x1b0 // SRC_NAT, DST_NAT and their DONE bits
 	f.CtID, f.Timeout = 0, 0
 	f.Status &^= natBits
-	f.Has &^= pfstate.HasTimeout | pfstate.HasWritten
+	f.Has &^= pfstate.HasTimeout | pfstate.HasWritten | pfstate.HasCounts
+	f.Counts = pfstate.Counts{}
 	if f.Proto == pfstate.ProtoSCTP && f.ProtoState == 0 {
 		f.Has &^= pfstate.HasProto // told as state 0
 	}

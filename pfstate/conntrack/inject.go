@@ -39,6 +39,7 @@ type Injector struct {
 	buf   []byte
 	batch int  // requests under way at most
 	zones bool // the kernel knows zones, so OneWay works
+	acct  accounting
 
 	// Of the batch under way; indices are those of its operations.
 	step  [maxBatch]step
@@ -75,6 +76,7 @@ func NewInjector() (*Injector, error) {
 		return nil, err
 	}
 	i.socket = s
+	i.acct = openAccounting()
 	if err := i.probe(); err != nil {
 		i.Close()
 		return nil, err
@@ -96,7 +98,7 @@ func (i *Injector) PortID() uint32 { return i.portID }
 //
 // A create whose helper this kernel does not have is made without it, one whose
 // master is not there likewise. An update
-// never takes status bits from an entry. An update of a GRE entry whose timeout
+// never takes status bits from an entry. A GRE entry is made with counters. An update of a GRE entry whose timeout
 // is fixed makes the entry anew. Deletes with MaxLeft, and updates and deletes of
 // an entry in a zone (see [Guard]), cost a look-up before.
 func (i *Injector) Do(ops []pfstate.Op, res []pfstate.Result) (int, error) {
@@ -170,6 +172,9 @@ func (i *Injector) needsLook(op *pfstate.Op) bool {
 // do runs one batch: look-ups where they are needed, the operations, look-ups
 // that tell why an entry was not found, and what needs a second try.
 func (i *Injector) do(ops []pfstate.Op, res []pfstate.Result) error {
+	if needsCounters(ops) {
+		defer i.acct.on()()
+	}
 	looks := false
 	for k := range ops {
 		res[k] = pfstate.Result{Kind: ops[k].Kind, Ref: ops[k].Ref}
@@ -207,5 +212,6 @@ func (i *Injector) Stats() InjectStats {
 
 // Close closes the socket. No Do may be under way.
 func (i *Injector) Close() error {
+	i.acct.close()
 	return opError("close", unix.Close(i.fd))
 }

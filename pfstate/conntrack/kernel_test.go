@@ -383,3 +383,23 @@ func TestCut(t *testing.T) {
 		}
 	}
 }
+
+// TestCounters: entries that packets do not refresh are made with counters, and
+// the switch is put back.
+func TestCounters(t *testing.T) {
+	ns := newNS(t)
+	inj := newInjector(t, ns)
+	gre := with(plainFlow(pfstate.ProtoGRE, tuple(cli4, 0, srv4, 0)), fixed)
+	must(t, inj, pfstate.OpCreate, gre, pfstate.ResultOK)
+	udp := plainFlow(pfstate.ProtoUDP, tuple(cli4, 1, srv4, 2))
+	must(t, inj, pfstate.OpCreate, udp, pfstate.ResultOK)
+	if got := must(t, inj, pfstate.OpGet, gre, pfstate.ResultOK); got.Has&pfstate.HasCounts == 0 {
+		t.Error("no counters in a GRE entry")
+	}
+	if got := must(t, inj, pfstate.OpGet, udp, pfstate.ResultOK); got.Has&pfstate.HasCounts != 0 {
+		t.Error("counters in a UDP entry")
+	}
+	if got := ns.ReadSysctl(t, "net.netfilter.nf_conntrack_acct"); got != "0" {
+		t.Errorf("nf_conntrack_acct is %s", got)
+	}
+}

@@ -13,6 +13,7 @@ const (
 	sysctlCount   = "count"
 	sysctlMax     = "max"
 	sysctlEvents  = "events"
+	sysctlAcct    = "acct"
 	sysctlLiberal = "tcp_be_liberal"
 )
 

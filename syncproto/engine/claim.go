@@ -272,6 +272,7 @@ func (e *Engine) dumpRecord(now int64, f *pfstate.Flow) {
 func (e *Engine) dumpKnown(now int64, r pfstate.Ref, f *pfstate.Flow) {
 	s := e.tab.At(r)
 	s.Seen = e.dump.gen
+	passed := e.tab.Counts(r).Packets
 	e.tab.CountKernel(r, f)
 	if s.LastLocal >= e.dump.start || s.LastOp >= e.dump.start || s.Op != 0 || s.InFlight != 0 {
 		return
@@ -292,6 +293,9 @@ func (e *Engine) dumpKnown(now int64, r pfstate.Ref, f *pfstate.Flow) {
 		return // reused cannot tell yet; the next dump will
 	}
 	refreshed := e.refreshed(now, s, f)
+	if fixed(f) {
+		refreshed = e.refreshFixed(now, r, f, passed != e.tab.Counts(r).Packets)
+	}
 	if c != 0 {
 		e.takeTimeout(now, s, f) // also a shorter one: it closes
 	}
@@ -332,6 +336,28 @@ func (e *Engine) refreshed(now int64, s *pfstate.State, f *pfstate.Flow) bool {
 		return false
 	}
 	s.Expire, s.KernExpire = ends, ends
+	return true
+}
+
+// fixed reports whether packets do not refresh an entry: GRE's, if we made it
+// (linux-facts 8).
+func fixed(f *pfstate.Flow) bool {
+	return f.Proto == pfstate.ProtoGRE && f.Status&pfstate.StatusFixedTimeout != 0
+}
+
+// refreshFixed is refreshed for an entry that packets do not refresh: that they
+// have passed its counters say. Once it has lost a quarter of its life it is made
+// anew.
+func (e *Engine) refreshFixed(now int64, r pfstate.Ref, f *pfstate.Flow, passed bool) bool {
+	if !passed {
+		return false
+	}
+	s := e.tab.At(r)
+	full := int64(e.cfg.Timeouts.For(s.Proto, s.ProtoState, s.Status)) * second
+	s.Expire = now + full
+	if f.Has&pfstate.HasTimeout != 0 && int64(f.Timeout)*second < full-full/4 {
+		e.wantOp(r, pfstate.OpUpdate)
+	}
 	return true
 }
 

@@ -120,6 +120,17 @@ func waitLine(t *testing.T, ns *nstest.NS, words ...string) {
 // entry is what a kernel has of the connection to a port.
 func entry(t *testing.T, ns *nstest.NS, port uint16) (f pfstate.Flow) {
 	t.Helper()
+	for _, g := range flowsOf(t, ns, 0) {
+		if g.Orig.DstPort == port {
+			f = g
+		}
+	}
+	return f
+}
+
+// flowsOf is what a kernel has of a protocol, or of all (0).
+func flowsOf(t *testing.T, ns *nstest.NS, proto uint8) (flows []pfstate.Flow) {
+	t.Helper()
 	var d *conntrack.Dumper
 	var err error
 	ns.Do(func() { d, err = conntrack.NewDumper() })
@@ -127,18 +138,18 @@ func entry(t *testing.T, ns *nstest.NS, port uint16) (f pfstate.Flow) {
 		t.Fatal(err)
 	}
 	defer d.Close()
-	if err := d.Begin(conntrack.Filter{}); err != nil {
+	if err := d.Begin(conntrack.Filter{Proto: proto}); err != nil {
 		t.Fatal(err)
 	}
 	for evs := make([]pfstate.Event, 64); ; {
 		n, err := d.Read(evs)
 		for i := range evs[:n] {
-			if evs[i].Flow.Orig.DstPort == port {
-				f = evs[i].Flow
+			if evs[i].Kind == pfstate.EventDump {
+				flows = append(flows, evs[i].Flow)
 			}
 		}
 		if err != nil {
-			return f
+			return flows
 		}
 	}
 }
