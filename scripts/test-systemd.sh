@@ -157,6 +157,15 @@ booted() {
 	# A frame of ours has left through the raw socket.
 	comes frames_out
 	in_it systemctl start pfsync-wait.service || fail "pfsync-wait.service"
+	# Who elects the master starts after both, and finds the file.
+	local unit
+	for unit in pfsyncd pfsync-wait; do
+		case " $(in_it systemctl show --value -p Before "$unit.service") " in
+		*' keepalived.service '*) ;;
+		*) fail "$unit.service is not before keepalived.service" ;;
+		esac
+	done
+	[ "$(in_it cat /run/pfsync/pfsync0.demotion)" = 0 ] || fail "demotion $(in_it cat /run/pfsync/pfsync0.demotion)"
 }
 
 # Members of the group look, and change nothing; others do neither.
