@@ -30,6 +30,9 @@ func (e *Engine) toWire(now int64, s *pfstate.State, side pfstate.Side, w *syncp
 	e.keysToWire(s, w)
 	if f := e.foreign(s, side); f != nil {
 		foreignToWire(e.cfg.Format, f, w)
+		if e.cfg.Format == syncproto.Format1301 && !f.Halves {
+			w.RtAddr = [16]byte{} // FreeBSD 14 leaves out a state whose route the format cannot tell (pfsync-protocol.md section 10, 7)
+		}
 	}
 	if f := e.words(s, side); f != nil && e.toPF(now) {
 		w.Src, w.Dst, w.Timeout, w.Expire = peerToWire(s, &f.Src), peerToWire(s, &f.Dst), f.Timeout, seconds(f.Expire-now)

@@ -97,6 +97,7 @@ func (e *Engine) linuxRegion(rd *syncproto.Reader, x *rx) {
 			continue
 		}
 		if syncproto.ParseFrameInfo(reg.Message(0), &e.scratch.info) == nil {
+			reg.Count = min(reg.Count, 1+maxExtras) // nobody sends more, and each record looks through them
 			x.info, x.extra = &e.scratch.info, reg
 		}
 		return

@@ -213,3 +213,30 @@ func TestICMPTwice(t *testing.T) {
 		}
 	}
 }
+
+// TestRouteTaken: a state with a route that passes here goes back to a pf; the
+// oldest format cannot tell the route, and a FreeBSD 14 would leave out a state
+// that has half of one.
+func TestRouteTaken(t *testing.T) {
+	for f := range syncproto.Formats {
+		g := newRig(t, func(c *Config) { c.Format = f })
+		in, out := strictPair(nil, 4, 4)
+		for _, st := range []*syncproto.State{&in, &out} {
+			st.RtAddr[0], st.Rt = 10, rtRouteTo
+		}
+		g.hear(rigBSD, insert(syncproto.ActIns, in, out))
+		g.local(pfstate.EventUpdate, tcpFlow(pfstate.TCPFinWait, nil))
+		m := only(g.says(20*milli), syncproto.ActIns)
+		if len(m) != 2 {
+			t.Fatalf("%s: %d inserts", f, len(m))
+		}
+		rt := rtToWire(f, rtRouteTo)
+		addr := [16]byte{10}
+		if f == syncproto.Format1301 {
+			rt, addr = 0, [16]byte{}
+		}
+		if m[0].st.Rt != rt || m[0].st.RtAddr != addr {
+			t.Errorf("%s: route %d to %v", f, m[0].st.Rt, m[0].st.RtAddr)
+		}
+	}
+}
