@@ -9,6 +9,8 @@ DESTDIR     ?=
 FUZZTIME    ?= 1m
 SEEDS       ?= 10000
 GOTEST_FLAGS ?=
+# A package that takes so long hangs, and its stacks show where.
+GOTEST_TIMEOUT ?= 9m
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # An older Go fetches the toolchain go.mod asks for, whatever its own setting.
@@ -55,7 +57,7 @@ check-scripts:
 	shellcheck -x $(SCRIPTS)
 
 go-test:
-	$(GO) test -count=1 $(GOTEST_FLAGS) ./...
+	$(GO) test -count=1 -timeout $(GOTEST_TIMEOUT) $(GOTEST_FLAGS) ./...
 
 # Init scripts, the unit and the keepalived example against the real programs.
 check-boot:
@@ -65,11 +67,11 @@ check-boot:
 # The packages without a kernel in them, which is where races are cheapest to
 # find; `make race` runs them all.  The engine has one goroutine: few seeds do.
 race-quick:
-	SEEDS=5 CGO_ENABLED=1 $(GO) test -race -short -count=1 $$(sh scripts/packages.sh pure)
+	SEEDS=5 CGO_ENABLED=1 $(GO) test -race -short -count=1 -timeout $(GOTEST_TIMEOUT) $$(sh scripts/packages.sh pure)
 
 race: ## all tests under the race detector
 	@$(SETUP) test
-	SEEDS=20 CGO_ENABLED=1 $(GO) test -race -count=1 ./...
+	SEEDS=20 CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 1h ./...
 
 lint: ## gofmt, vet, shellcheck, man pages, staticcheck
 	@$(SETUP) test

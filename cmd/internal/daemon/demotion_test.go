@@ -86,6 +86,7 @@ func TestDemotionRead(t *testing.T) {
 		}
 		close(k.demotion)
 		close(k.peers)
+		close(k.settled)
 	}()
 	for reads, ended := 0, false; !ended; reads++ {
 		select {
