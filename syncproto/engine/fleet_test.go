@@ -162,17 +162,6 @@ func (f *fleet) made(s *ship, flow pfstate.Flow) {
 	s.e.Local(f.now, []pfstate.Event{event(pfstate.EventNew, flow)})
 }
 
-func (f *fleet) changed(s *ship, flow pfstate.Flow) {
-	s.kernel[keyOf(&flow)], s.ends[keyOf(&flow)] = flow, f.now+int64(flow.Timeout)*second
-	s.e.Local(f.now, []pfstate.Event{event(pfstate.EventUpdate, flow)})
-}
-
-func (f *fleet) ended(s *ship, flow pfstate.Flow) {
-	delete(s.kernel, keyOf(&flow))
-	flow.Has &^= pfstate.HasTimeout
-	s.e.Local(f.now, []pfstate.Event{event(pfstate.EventDestroy, flow)})
-}
-
 // flowN is connection n, of many.
 func flowN(n int) pfstate.Flow {
 	g := tcp(1, pfstate.TCPEstablished)
@@ -197,13 +186,6 @@ func (f *fleet) fill(n int) {
 func (s *ship) ref(flow pfstate.Flow) pfstate.Ref {
 	r, _, _ := s.e.tab.ByTuple(&flow.Orig, flow.AF, flow.Proto, 0)
 	return r
-}
-
-func (s *ship) name(flow pfstate.Flow) pfstate.ID {
-	if r := s.ref(flow); r != 0 {
-		return s.e.tab.At(r).MainName()
-	}
-	return pfstate.ID{}
 }
 
 // forget takes a state out of a table behind the engine's back, and out of its

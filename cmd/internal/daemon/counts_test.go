@@ -59,13 +59,14 @@ func TestCounters(t *testing.T) {
 		want := fmt.Sprint([2]uint64{packets, packets}, [2]uint64{packets * size, packets * size})
 		nstest.EventuallyNil(t, patience, func() error {
 			n.lookNow()
-			for _, s := range n.states(pfstate.ProtoUDP) {
-				if got := fmt.Sprint(s.Packets, s.Bytes); got != want {
-					return errorText(got)
-				}
-				return nil
+			states := n.states(pfstate.ProtoUDP)
+			if len(states) == 0 {
+				return errorText("no state")
 			}
-			return errorText("no state")
+			if got := fmt.Sprint(states[0].Packets, states[0].Bytes); got != want {
+				return errorText(got)
+			}
+			return nil
 		}, n.where+": counters "+want)
 	}
 	ask(5)

@@ -8,7 +8,6 @@ type packet struct {
 	reply bool
 	tcp   uint8 // conntrack state that it leads to
 	first bool  // a SYN, or the first of another protocol
-	held  bool  // has waited for its verdict
 }
 
 // pass lets a packet through a kernel under a strict ruleset, and reports

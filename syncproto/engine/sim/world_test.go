@@ -27,7 +27,6 @@ type world struct {
 	complaints []complaint
 	settledAt  int64 // after calm began
 	lostConns  int
-	frames     int
 	stormAt    int64
 	storm      int // frames since
 
