@@ -62,6 +62,35 @@ func TestDeferRelease(t *testing.T) {
 	}
 }
 
+// TestDeferOrder: packets of one connection leave together, in the order in which
+// they came, whatever came between them.
+func TestDeferOrder(t *testing.T) {
+	r := ready(t, deferring)
+	one, two := tcp(1, pfstate.TCPSynSent), udp(2, fresh)
+	for i := range uint32(6) {
+		f := one
+		if i%2 == 1 {
+			f = two
+		}
+		if got := r.hold(HeldWhole, f, i); got != nil {
+			t.Fatalf("not held: %v", got)
+		}
+	}
+	r.sent()
+	for _, tc := range []struct {
+		name pfstate.ID
+		want []uint32
+	}{{mine(1), []uint32{1, 3, 5}}, {mine(0), []uint32{0, 2, 4}}} {
+		r.b.say(insAck(tc.name))
+		if got := r.e.Releases(nil); !slices.Equal(got, tc.want) {
+			t.Errorf("%s acknowledged: released %v, want %v", shortName(tc.name), got, tc.want)
+		}
+	}
+	if got := r.hold(HeldWhole, one, 9); !slices.Equal(got, []uint32{9}) {
+		t.Errorf("one that comes after: %v", got)
+	}
+}
+
 // TestDeferDeadline: the engine asks to be called when a packet has to go.
 func TestDeferDeadline(t *testing.T) {
 	r := ready(t, deferring)
