@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"os"
 	"os/signal"
 	"strconv"
@@ -38,6 +39,8 @@ type app struct {
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer, getenv func(string) string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	log.SetOutput(io.Discard) // net/http writes there what its errors say again
+
 	quiet := make(chan os.Signal, 1) // with somebody to tell, a write fails with EPIPE instead of killing us
 	signal.Notify(quiet, syscall.SIGPIPE)
 	defer signal.Stop(quiet)

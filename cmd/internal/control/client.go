@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"strconv"
 	"syscall"
+	"time"
 )
 
 // Client asks one daemon. It may be used from several goroutines.
@@ -267,9 +268,9 @@ func (c *Client) send(ctx context.Context, method, path string, body any) (*http
 	}
 	inode := strconv.FormatUint(ns, 10)
 	req.Header.Set(headerNetNS, inode)
-	resp, err := c.http.Do(req)
+	resp, err := c.do(req)
 	if err != nil {
-		return nil, c.explain(err)
+		return nil, err
 	}
 	if h := resp.Header.Get(headerNetNS); h != inode {
 		resp.Body.Close()
@@ -279,6 +280,43 @@ func (c *Client) send(ctx context.Context, method, path string, body any) (*http
 		return nil, ErrNetNS
 	}
 	return resp, nil
+}
+
+// A server that has too many clients says so and hangs up, which may cross with
+// the request: what only looks is asked again to hear it.
+const (
+	crossings     = 5
+	crossingPause = 20 * time.Millisecond
+)
+
+// do makes the request; errors are explained.
+func (c *Client) do(req *http.Request) (*http.Response, error) {
+	for try := 1; ; try++ {
+		resp, err := c.http.Do(req)
+		if err == nil {
+			return resp, nil
+		}
+		err = c.explain(err)
+		if req.Method != http.MethodGet || try == crossings || final(err) {
+			return nil, err
+		}
+		select {
+		case <-req.Context().Done():
+			return nil, c.explain(req.Context().Err())
+		case <-time.After(crossingPause):
+		}
+	}
+}
+
+// final reports whether asking again would be no use. What crosses has many
+// forms in net/http, some without a value to compare with.
+func final(err error) bool {
+	for _, e := range []error{ErrNotRunning, ErrPermission, ErrTimeout, context.Canceled} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *Client) request(ctx context.Context, method, path string, body any) (*http.Request, error) {

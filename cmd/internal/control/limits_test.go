@@ -372,3 +372,24 @@ func ask(path, text string) string {
 	}
 	return fmt.Sprint(resp.StatusCode)
 }
+
+// TestClientLimit: who comes when all places are taken is told so, however his
+// request and the refusal cross.
+func TestClientLimit(t *testing.T) {
+	path := run(t, &endless{ended: make(chan error, 1)}, defaultTimeouts)
+	for range maxClients {
+		c, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+	}
+	for range 50 {
+		c := NewClient(path)
+		_, err := c.Status(t.Context())
+		c.Close()
+		if !errors.Is(err, ErrTooMany) {
+			t.Fatalf("%v, want %v", err, ErrTooMany)
+		}
+	}
+}
