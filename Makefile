@@ -24,7 +24,7 @@ MAN     = $(wildcard man/*.[1-9])
 SCRIPTS = $(shell grep -lE '^\#! ?/(usr/)?s?bin/(env )?(ba)?sh' .ci/run $$(find scripts -type f))
 
 .PHONY: all help install uninstall test race lint fuzz integration bench cover man ci clean \
-	demo compare scale picture simulate test-vm check-format check-vet check-scripts go-test race-quick fuzz-quick check-boot
+	demo compare scale picture simulate faults test-vm check-format check-vet check-scripts go-test race-quick fuzz-quick check-boot
 
 all: ## build bin/pfsyncd and bin/pfsyncctl
 	@$(SETUP) build
@@ -110,6 +110,11 @@ ci: lint ## what continuous integration runs
 simulate: ## firewalls on a bad link, SEEDS= of them
 	@$(SETUP) build
 	SEEDS=$(SEEDS) $(GO) test -count=1 -v -run TestSimulation ./syncproto/engine/...
+
+faults: ## daemons, machines and links that fail under RATE= connections a second
+	@$(SETUP) test
+	PFSYNC_REQUIRE_NETNS=1 PFSYNC_FAULT_RATE=$(or $(RATE),5000) PFSYNC_FAULT_SECONDS=5 \
+		$(GO) test -count=1 -v -timeout 30m -parallel 1 -run 'TestFaults$$' ./cmd/internal/daemon
 
 .PHONY: bin/traffic
 bin/traffic:

@@ -169,3 +169,53 @@ func TestSettled(t *testing.T) {
 		check(t, r, true, false, b)
 	})
 }
+
+// TestDeleteReversed: an entry that turns out to run the other way is deleted
+// all the same, and once.
+func TestDeleteReversed(t *testing.T) {
+	r := ready(t)
+	r.known(5, udp(1, assured))
+	r.pass(3 * second)
+	r.b.say(kill(theirs(5)))
+	for _, op := range []string{"delete 1", "delete 1 reversed"} {
+		r.expectOps(op)
+		r.done(pfstate.ResultReversed)
+	}
+	r.expectOps()
+	r.expectNames()
+}
+
+// TestGetReversed: the answer of the kernel says which way its entry runs,
+// whatever was thought when it was asked, or has been told since.
+func TestGetReversed(t *testing.T) {
+	f := udp(1, assured)
+	for _, tc := range []struct {
+		name string
+		told bool // by an event before the answer
+		code pfstate.ResultCode
+	}{
+		{"not known", false, pfstate.ResultReversed},
+		{"told by an event meanwhile", true, pfstate.ResultReversed},
+		{"told by an event before", true, pfstate.ResultOK},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := ready(t)
+			r.b.say(ins(theirs(5), f))
+			r.expectOps("create 1")
+			if tc.told && tc.code == pfstate.ResultOK {
+				r.changed(f.Reversed())
+			}
+			r.done(pfstate.ResultExists)
+			r.ops()
+			if tc.told && tc.code != pfstate.ResultOK {
+				r.changed(f.Reversed())
+			}
+			r.doneFlow(tc.code, f.Reversed())
+			r.expectReason(ReasonCollision, 0)
+			r.expectNames("B5")
+			r.pass(3 * second)
+			r.b.say(kill(theirs(5)))
+			r.expectOps("delete 1 reversed")
+		})
+	}
+}

@@ -218,13 +218,15 @@ func (e *Engine) turn(r pfstate.Ref) {
 // old news, and an entry that a dump did not tell.
 func (e *Engine) doneGet(now int64, r pfstate.Ref, res *pfstate.Result) {
 	s := e.tab.At(r)
+	found := res.Code == pfstate.ResultOK || res.Code == pfstate.ResultReversed
 	switch {
-	case res.Code == pfstate.ResultOK:
-		e.gotEntry(now, r, &res.Flow)
-	case res.Code == pfstate.ResultReversed && res.Flow.Reply == s.Orig && res.Flow.Orig == s.Reply:
-		e.turn(r)
+	case found && res.Flow.Orig != s.Orig && res.Flow.Orig == s.Reply && res.Flow.Reply == s.Orig:
+		s.Flags |= pfstate.FlagReversed // which an event may have told since we asked
 		f := res.Flow.Reversed()
 		e.gotEntry(now, r, &f)
+	case res.Code == pfstate.ResultOK:
+		s.Set(pfstate.FlagReversed, false)
+		e.gotEntry(now, r, &res.Flow)
 	case res.Code == pfstate.ResultReversed:
 		e.reason(ReasonCollision)
 		s.Flags |= pfstate.FlagRefused
@@ -318,6 +320,13 @@ func (e *Engine) doneDelete(now int64, r pfstate.Ref, res *pfstate.Result) {
 		e.deletes = slices.Delete(e.deletes, i, i+1)
 	}
 	s := e.tab.At(r)
+	if res.Code == pfstate.ResultReversed && s.Flags&(pfstate.FlagDead|pfstate.FlagRetried) == pfstate.FlagDead {
+		// The kernel's entry runs the other way: a packet of that way was first.
+		s.Flags |= pfstate.FlagRetried
+		e.turn(r)
+		e.wantOp(r, pfstate.OpDelete)
+		return
+	}
 	_, _, taken := e.tab.ByTuple(&s.Orig, s.AF, s.Proto, s.Zone[0])
 	if res.Code == pfstate.ResultLiving && !taken && !s.MainName().IsZero() {
 		e.refuseDelete(now, r, &res.Flow)

@@ -1,0 +1,96 @@
+package daemon
+
+import (
+	"syscall"
+
+	"github.com/pfsync/pfsync/tunif/nstest"
+)
+
+// faultGroup is faults that befall the same firewalls one after the other.
+type faultGroup struct {
+	name    string
+	options faultOptions
+	faults  []fault
+}
+
+func kill(i int) func(*faultBed)  { return func(b *faultBed) { b.p[i].Stop() } }
+func start(i int) func(*faultBed) { return func(b *faultBed) { b.start(i) } }
+func nothing(*faultBed)           {}
+
+// faultGroups is the table.
+func faultGroups() []faultGroup {
+	return []faultGroup{
+		{"daemons", faultOptions{}, daemonFaults()},
+		{"link", faultOptions{badWire: true}, linkFaults()},
+		{"machines", faultOptions{}, machineFaults()},
+		{"disk", faultOptions{smallDisk: true}, diskFaults()},
+		{"three", faultOptions{firewalls: 3}, threeFaults()},
+	}
+}
+
+func daemonFaults() []fault {
+	return []fault{
+		{name: "receiver killed", begin: kill(1), end: start(1)},
+		{name: "sender killed", begin: kill(0), end: start(0)},
+		{name: "receiver killed again", long: true, begin: kill(1), end: start(1)},
+		{name: "one of two busy killed", load: []int{0, 1}, begin: kill(1), end: start(1)},
+		{name: "sender stopped", begin: func(b *faultBed) { b.signal(0, syscall.SIGSTOP) }, end: func(b *faultBed) { b.signal(0, syscall.SIGCONT) }},
+		{name: "receiver stopped", long: true, begin: func(b *faultBed) { b.signal(1, syscall.SIGSTOP) }, end: func(b *faultBed) { b.signal(1, syscall.SIGCONT) }},
+	}
+}
+
+func linkFaults() []fault {
+	wire := func(loss, twice, late int) func(*faultBed) {
+		return func(b *faultBed) { b.wire.set(loss, twice, late) }
+	}
+	good := wire(0, 0, 0)
+	mtu := func(n string) func(*faultBed) {
+		return func(b *faultBed) {
+			for _, fw := range b.FW {
+				fw.Run(b.t, "ip", "link", "set", "dev", nstest.SyncDev, "mtu", n)
+			}
+		}
+	}
+	return []fault{
+		{name: "carrier lost", begin: func(b *faultBed) { b.FW[1].Down(b.t, nstest.SyncDev) }, end: func(b *faultBed) { b.FW[1].Up(b.t, nstest.SyncDev) }},
+		{name: "loss of 1 in 100", long: true, begin: wire(1, 0, 0), end: good},
+		{name: "loss of 5 in 100", long: true, begin: wire(5, 0, 0), end: good},
+		{name: "loss of 20 in 100", begin: wire(20, 0, 0), end: good},
+		{name: "half of all twice", begin: wire(0, 50, 0), end: good},
+		{name: "half of all late", begin: wire(0, 0, 50), end: good},
+		{name: "cut", begin: wire(100, 0, 0), end: good},
+		{name: "smaller MTU", begin: mtu("1280"), end: mtu("1500")},
+	}
+}
+
+func machineFaults() []fault {
+	reboot := func(i ...int) func(*faultBed) { return func(b *faultBed) { b.reboot(i...) } }
+	flush := func(b *faultBed) { b.h[1].ctl("pfsync0", "flush", "-y") }
+	return []fault{
+		{name: "receiver rebooted", begin: reboot(1), during: nothing, end: start(1), loses: true},
+		{name: "sender rebooted", begin: reboot(0), during: nothing, end: start(0), loses: true},
+		{name: "both rebooted", begin: reboot(0, 1), during: nothing, end: func(b *faultBed) { b.start(1); b.start(0) }, loses: true},
+		{name: "receiver flushed", begin: flush, end: nothing, loses: true},
+		{name: "answers another way", back: true, begin: nothing, end: nothing, loses: true},
+		{name: "ports used again at once", reuse: true, begin: nothing, end: nothing, loses: true},
+	}
+}
+
+func diskFaults() []fault {
+	full := func(b *faultBed) {
+		b.fillDisk()
+		b.p[1].Stop()
+	}
+	return []fault{{name: "disk full, receiver killed", begin: full, end: start(1)}}
+}
+
+func threeFaults() []fault {
+	forEver := func(b *faultBed) {
+		b.p[2].Stop()
+		b.dead[2] = true
+	}
+	return []fault{
+		{name: "one of three dies", begin: forEver, end: nothing},
+		{name: "then another is killed", begin: kill(1), end: start(1)},
+	}
+}
