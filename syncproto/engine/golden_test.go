@@ -247,8 +247,8 @@ func (g *goldenModel) compare(t *testing.T, r *rig, packet int) {
 func TestGolden(t *testing.T) {
 	formats := map[string]syncproto.Format{"openbsd6": syncproto.Format6, "freebsd-1301": syncproto.Format1301,
 		"freebsd-1400": syncproto.Format1400, "freebsd-1500": syncproto.Format1500}
-	same, purpose := 0, 0
 	for _, d := range golden.Dialects {
+		same, purpose := 0, 0
 		for i, cases := 0, golden.Cases(t, d); i < len(cases); i++ {
 			c := &cases[i]
 			t.Run(d+"/"+c.Name, func(t *testing.T) {
@@ -266,6 +266,6 @@ func TestGolden(t *testing.T) {
 				}
 			})
 		}
+		t.Logf("%s: %d cases as the kernels, %d otherwise on purpose", d, same, purpose)
 	}
-	t.Logf("%d cases as the kernels, %d otherwise on purpose", same, purpose)
 }

@@ -1,11 +1,13 @@
 package cli
 
 import (
+	"bytes"
 	"net/netip"
 	"testing"
 
 	"github.com/pfsync/pfsync/cmd/internal/control"
 	"github.com/pfsync/pfsync/syncproto"
+	"github.com/pfsync/pfsync/syncproto/golden"
 )
 
 // linuxFrame is a frame with two states, of which the Linux region tells mark
@@ -88,4 +90,41 @@ func TestOrigin(t *testing.T) {
 			}
 		})
 	}
+}
+
+// FuzzReduce: whatever a frame is, a filter leaves one that can be read, and the
+// states in it print without a byte that a terminal obeys.
+func FuzzReduce(f *testing.F) {
+	f.Add(linuxFrame(), "mark", "5")
+	for _, d := range golden.Dialects {
+		for i, c := range golden.Cases(f, d) {
+			if i%8 == 0 {
+				f.Add(c.Packets[0].Frame(), "proto", "6")
+			}
+		}
+	}
+	f.Fuzz(func(t *testing.T, frame []byte, key, value string) {
+		o := frameFilter{states: true}
+		if o.query.Set(key, value) != nil {
+			o.origin = "local"
+		}
+		out := o.reduce(frame, netip.Addr{})
+		if len(out) > len(frame) {
+			t.Fatalf("%d bytes of %d", len(out), len(frame))
+		}
+		for _, b := range [][]byte{frame, out} {
+			eachState(b, func(w *syncproto.State) {
+				var text bytes.Buffer
+				s := fromWire(w)
+				if pfText(&text, &s, 2) != nil || ctText(&text, &s) != nil {
+					t.Fatal("not printed")
+				}
+				for _, c := range text.Bytes() {
+					if c != '\n' && (c < ' ' || c >= 0x7f) {
+						t.Fatalf("byte %#x in %q", c, text.String())
+					}
+				}
+			})
+		}
+	})
 }
