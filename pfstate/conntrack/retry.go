@@ -59,10 +59,11 @@ func touchedLater(ops []pfstate.Op, k int) bool {
 // here: the connection is worth more than its helper.
 func (i *Injector) createWithoutHelper(f *pfstate.Flow, r *pfstate.Result) error {
 	f.Has &^= pfstate.HasHelper
+	i.noHelper.Add(1)
 	err := i.single(AppendCreate(i.start(), i.seq+1, f))
 	i.conclude(r)
-	if r.Code == pfstate.ResultOK {
-		i.noHelper.Add(1)
+	if err == nil && r.Code == pfstate.ResultMissing && f.Has&pfstate.HasMaster != 0 {
+		return i.createWithoutMaster(f, r)
 	}
 	return err
 }
@@ -71,13 +72,11 @@ func (i *Injector) createWithoutHelper(f *pfstate.Flow, r *pfstate.Result) error
 // gone, or not here yet.
 func (i *Injector) createWithoutMaster(f *pfstate.Flow, r *pfstate.Result) error {
 	f.Has &^= pfstate.HasMaster
+	i.noMaster.Add(1)
 	err := i.single(AppendCreate(i.start(), i.seq+1, f))
 	i.conclude(r)
-	if r.Code == pfstate.ResultUnsupported && f.Has&pfstate.HasHelper != 0 {
+	if err == nil && r.Code == pfstate.ResultUnsupported && f.Has&pfstate.HasHelper != 0 {
 		return i.createWithoutHelper(f, r)
-	}
-	if r.Code == pfstate.ResultOK {
-		i.noMaster.Add(1)
 	}
 	return err
 }
