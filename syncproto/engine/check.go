@@ -129,6 +129,16 @@ func (e *Engine) doubtAll(now int64) {
 	}
 }
 
+// doubtOurs: it was we who may have missed something, and what we told of it may
+// have been wrong.
+func (e *Engine) doubtOurs(now int64) {
+	for i := range e.peers.list {
+		if p := &e.peers.list[i]; p.used && p.Digests {
+			e.doubt(now, p)
+		}
+	}
+}
+
 // forgive forgets which differences could not be healed.
 func (p *Peer) forgive() { p.explained, p.lasting, p.unhealed = nil, nil, 0 }
 
@@ -285,6 +295,14 @@ func (e *Engine) checkEnd(now int64, how Outcome) {
 		p.doubtTries++
 		p.doubtAt = now + doubtAgain
 	}
+}
+
+// checkStop gives up all that is under way: there is no link.
+func (e *Engine) checkStop(now int64) {
+	if e.check.on {
+		e.checkEnd(now, VerifyBroken)
+	}
+	e.verifyStop()
 }
 
 // checkLooked: the peer has looked at its kernel.

@@ -1,9 +1,11 @@
 package engine
 
 import (
+	"net/netip"
 	"testing"
 
 	"github.com/pfsync/pfsync/pfstate"
+	"github.com/pfsync/pfsync/syncproto"
 )
 
 // TestVerify: what differs is found, named and healed, whoever asks.
@@ -267,4 +269,57 @@ func TestMaxStatesRaised(t *testing.T) {
 	cfg.MaxStates = 0
 	b.e.Set(f.now, cfg, false)
 	f.until(20*second, "equal", func() bool { return f.equal() == "" && !b.e.Status(f.now).Diverged })
+}
+
+// TestVerifyLinkLost: a verification ends when the link does.
+func TestVerifyLinkLost(t *testing.T) {
+	f := newFleet(t, 3)
+	f.fill(20)
+	a := f.ships[0]
+	if err := a.e.Verify(f.now, netip.Addr{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.e.Verify(f.now, netip.Addr{}); err != nil {
+		t.Errorf("the same again: %v", err)
+	}
+	f.pass(20 * milli)
+	a.e.Link(f.now, Link{Self: a.addr, MTU: 1500})
+	f.until(5*second, "over", func() bool { return !a.e.verify.Running })
+	for _, p := range a.e.Verification().Peers {
+		if p.Outcome != VerifyBroken {
+			t.Errorf("%+v", p)
+		}
+	}
+}
+
+// TestVerifyOutcomes: who cannot be compared with is told apart.
+func TestVerifyOutcomes(t *testing.T) {
+	r := ready(t)
+	r.bsd.say(ins(pfstate.ID{ID: 1, CreatorID: 0xd000}, udp(9, assured)))
+	r.c.say()
+	r.pass(4 * second)
+	r.b.say()
+	r.bsd.say()
+	if err := r.e.Verify(r.now, netip.MustParseAddr("10.9.9.9")); err != ErrUnknownPeer {
+		t.Error(err)
+	}
+	if err := r.e.Verify(r.now, netip.Addr{}); err != nil {
+		t.Fatal(err)
+	}
+	want := map[netip.Addr]Outcome{r.b.addr: VerifyOld, r.c.addr: VerifySilent, r.bsd.addr: VerifyBSD}
+	v := r.e.Verification()
+	for _, p := range v.Peers {
+		if p.Outcome != want[p.Addr] {
+			t.Errorf("%s: %s, want %s", p.Addr, p.Outcome, want[p.Addr])
+		}
+	}
+	if v.Running || len(v.Peers) != len(want) {
+		t.Errorf("%+v", v)
+	}
+	if err := newDesk(t).e.Verify(r.now, netip.Addr{}); err != ErrNoPeer {
+		t.Error(err)
+	}
+	if err := newDesk(t, func(c *Config) { c.Format = syncproto.Format1400 }).e.Verify(r.now, netip.Addr{}); err != ErrNoDigests {
+		t.Error(err)
+	}
 }

@@ -379,6 +379,7 @@ func (e *Engine) dumpEnd(now int64, ended, filtered bool) {
 	d.sweep, d.swept, d.all, d.full = 1, d.start, true, false
 	if d.diverged {
 		d.diverged = false
+		e.doubtOurs(now)
 		e.log("reconciled with the kernel")
 	}
 	if !e.claim.dumped {

@@ -197,6 +197,7 @@ func (e *Engine) Link(now int64, l Link) {
 	if !l.Up && was.Up {
 		e.bulkLinkDown(now)
 		e.ReleaseAll()
+		e.checkStop(now)
 	}
 }
 

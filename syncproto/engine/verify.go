@@ -183,6 +183,19 @@ func (e *Engine) verifyNext(now int64) (int, bool) {
 	return 0, false
 }
 
+// verifyStop gives up what has not begun: there is no link.
+func (e *Engine) verifyStop() {
+	if !e.verify.Running {
+		return
+	}
+	for i := range e.verify.Peers {
+		if v := &e.verify.Peers[i]; v.Outcome == VerifyWaiting {
+			v.Outcome = VerifyBroken
+		}
+	}
+	e.verifyOver()
+}
+
 func (e *Engine) verifyOver() {
 	e.verify.Running = false
 	for i := range e.verify.Peers {
