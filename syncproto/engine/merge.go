@@ -102,7 +102,9 @@ func (e *Engine) rename(now int64, r pfstate.Ref) {
 // handshake reports whether a record is further than we are in what two
 // firewalls see a half each of: that can do no harm.
 func handshake(s *pfstate.State, m *record) bool {
-	return s.Proto != pfstate.ProtoTCP || max(m.src.State, m.dst.State) < pfstate.PFEstablished
+	there := max(m.src.State, m.dst.State)
+	return s.Proto != pfstate.ProtoTCP || there < pfstate.PFEstablished ||
+		there == pfstate.PFEstablished && max(s.Src.State, s.Dst.State) < pfstate.PFEstablished
 }
 
 // disown gives a connection that passes here another of our names, for the
@@ -374,7 +376,7 @@ func (e *Engine) alias(x *rx, r pfstate.Ref, m *record) {
 	e.reason(ReasonAlias)
 	s := e.tab.At(r)
 	side := s.MainSide()
-	if !s.Name(m.side).IsZero() || s.MainName().IsZero() {
+	if !s.Name(m.side).IsZero() || s.MainName().IsZero() || !m.other.IsZero() {
 		side = m.side
 	}
 	have := s.Name(side)
