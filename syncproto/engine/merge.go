@@ -295,13 +295,14 @@ func (e *Engine) otherNAT(x *rx, r pfstate.Ref, m *record) {
 // of the tuple: it is over, or it is further than what passes at the sender
 // right now.
 func (e *Engine) leftover(now int64, s *pfstate.State, m *record) bool {
+	ahead := m.linux && m.carried && s.Proto == pfstate.ProtoTCP && (s.Src.State > m.src.State || s.Dst.State > m.dst.State)
 	if s.Carried() {
-		return false
+		return ahead && e.idle(now, s) > e.idleThere(m)+refreshSlack
 	}
 	if s.Tries > 0 && !s.Has(pfstate.FlagInKernel) || s.Expire <= now {
 		return true
 	}
-	return m.linux && m.carried && s.Proto == pfstate.ProtoTCP && (s.Src.State > m.src.State || s.Dst.State > m.dst.State)
+	return ahead
 }
 
 // leftoverThere is the same with the roles changed: it passes here.
@@ -376,7 +377,7 @@ func (e *Engine) alias(x *rx, r pfstate.Ref, m *record) {
 	e.reason(ReasonAlias)
 	s := e.tab.At(r)
 	side := s.MainSide()
-	if !s.Name(m.side).IsZero() || s.MainName().IsZero() || !m.other.IsZero() {
+	if !s.Name(m.side).IsZero() || s.MainName().IsZero() || m.linux { // of one connection all Linux name one side
 		side = m.side
 	}
 	have := s.Name(side)
