@@ -16,7 +16,11 @@ func TestDigests(t *testing.T) {
 		n = 40
 	}
 	for seed := first; seed < first+n; seed++ {
-		w := simulate(makeScenario(seed), false)
+		sc := makeScenario(seed)
+		if sc.mixed {
+			continue // version 5 carries no marks, and compares no digests
+		}
+		w := simulate(sc, false)
 		if len(w.complaints) > 0 {
 			continue // TestSimulation says so
 		}
