@@ -103,11 +103,14 @@ const (
 	portForwarding = "3"
 )
 
-// port puts the switch port of an interface in a state of the spanning tree: it
-// has its carrier, and only forwarding lets frames through.
+// portState puts the switch port of an interface in a state of the spanning
+// tree: it has its carrier, and only forwarding lets frames through.
 func (w wires) portState(t *testing.T, dev, state string) {
 	t.Helper()
-	w[dev].sw.NS().Run(t, "bridge", "link", "set", "dev", w[dev].port, "state", state)
+	nstest.EventuallyNil(t, patience, func() error { // not before the port has a carrier
+		_, err := w[dev].sw.NS().Try("bridge", "link", "set", "dev", w[dev].port, "state", state)
+		return err
+	}, "port of the switch")
 }
 
 // network is everything but the programs.

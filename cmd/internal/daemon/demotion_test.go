@@ -81,7 +81,7 @@ func TestDemotionRead(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- k.run() }()
 	go func() {
-		for i := range 3000 {
+		for i := range 1000 {
 			k.demotion <- i % faultDemotion
 		}
 		close(k.demotion)
