@@ -209,3 +209,14 @@ func containsAll(line string, words []string) bool {
 	}
 	return true
 }
+
+// opened opens something in a namespace; it then works from anywhere.
+func opened[T any](t testing.TB, ns *nstest.NS, open func() (T, error)) (v T) {
+	t.Helper()
+	var err error
+	ns.Do(func() { v, err = open() })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}

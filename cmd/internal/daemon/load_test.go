@@ -17,12 +17,7 @@ import (
 // another program would.
 func kernelFlows(t *testing.T, ns *nstest.NS, kind pfstate.OpKind, n int) {
 	t.Helper()
-	var inj *conntrack.Injector
-	var err error
-	ns.Do(func() { inj, err = conntrack.NewInjector() })
-	if err != nil {
-		t.Fatal(err)
-	}
+	inj := opened(t, ns, conntrack.NewInjector)
 	defer inj.Close()
 	ops, res := make([]pfstate.Op, n), make([]pfstate.Result, n)
 	for i := range ops {
@@ -42,12 +37,7 @@ func kernelFlows(t *testing.T, ns *nstest.NS, kind pfstate.OpKind, n int) {
 // kernelCount is the number of entries of a protocol in a kernel.
 func kernelCount(t *testing.T, ns *nstest.NS, proto uint8) int {
 	t.Helper()
-	var d *conntrack.Dumper
-	var err error
-	ns.Do(func() { d, err = conntrack.NewDumper() })
-	if err != nil {
-		t.Fatal(err)
-	}
+	d := opened(t, ns, conntrack.NewDumper)
 	defer d.Close()
 	if err := d.Begin(conntrack.Filter{Proto: proto}); err != nil {
 		t.Fatal(err)

@@ -131,12 +131,7 @@ func entry(t *testing.T, ns *nstest.NS, port uint16) (f pfstate.Flow) {
 // flowsOf is what a kernel has of a protocol, or of all (0).
 func flowsOf(t *testing.T, ns *nstest.NS, proto uint8) (flows []pfstate.Flow) {
 	t.Helper()
-	var d *conntrack.Dumper
-	var err error
-	ns.Do(func() { d, err = conntrack.NewDumper() })
-	if err != nil {
-		t.Fatal(err)
-	}
+	d := opened(t, ns, conntrack.NewDumper)
 	defer d.Close()
 	if err := d.Begin(conntrack.Filter{Proto: proto}); err != nil {
 		t.Fatal(err)
