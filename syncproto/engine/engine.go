@@ -158,7 +158,7 @@ func (e *Engine) Set(now int64, cfg Config, resync bool) {
 		e.cfg.Seed, e.cfg.StartID, e.cfg.Epoch, e.cfg.KernelKept, e.cfg.DownFor, e.cfg.Demoted, e.cfg.LastRun, e.cfg.Log
 	renamed := cfg.HostID != e.cfg.HostID
 	roomier := e.cfg.MaxStates > 0 && (cfg.MaxStates == 0 || cfg.MaxStates > e.cfg.MaxStates)
-	was := e.cfg.Filter
+	was, untold := e.cfg.Filter, cfg.Sync && !e.cfg.Sync
 	e.cfg = cfg
 	if !cfg.Defer || !cfg.Sync {
 		e.ReleaseAll()
@@ -169,6 +169,9 @@ func (e *Engine) Set(now int64, cfg Config, resync bool) {
 	}
 	if renamed && e.peers.clash.IsValid() {
 		e.clashOver(now)
+	}
+	if untold {
+		e.announceAll(now)
 	}
 	switch {
 	case !cfg.Sync:

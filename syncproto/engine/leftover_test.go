@@ -219,3 +219,20 @@ func TestGetReversed(t *testing.T) {
 		})
 	}
 }
+
+// TestUntold: what begins between the start and the syncdev is announced when
+// there is somebody to hear it.
+func TestUntold(t *testing.T) {
+	r := newDesk(t, func(c *Config) { c.Sync = false })
+	r.dump()
+	r.made(udp(1, fresh))
+	r.made(udp(2, fresh))
+	r.expect("shown", r.until(r.now+second/4), "INS A0 1:0", "INS A1 1:0")
+	r.killed(udp(2, fresh))
+	r.expect("shown", r.until(r.now+second/4), "DEL_C A1 killed")
+	r.setConfig(func(c *Config) { c.Sync = true }, true)
+	r.linkUp()
+	r.expect("told", r.until(r.now+second/4), "UPD_REQ 0", "INS A0 1:0")
+	r.setConfig(func(c *Config) { c.MaxUpd = 7 }, false)
+	r.expect("told once", r.until(r.now+second/4))
+}

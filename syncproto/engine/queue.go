@@ -91,6 +91,24 @@ func (e *Engine) announce(now int64, r pfstate.Ref) {
 	e.enqueue(now, r, qIns)
 }
 
+// announceAll queues all that was announced while there was nobody to hear it:
+// connections that began between the start of the daemon and the syncdev. Of a
+// large table peers learn by asking.
+func (e *Engine) announceAll(now int64) {
+	if named := e.nextID - e.cfg.StartID; named == 0 || named > ringSize {
+		return
+	}
+	for r := pfstate.Ref(1); r < e.tab.End(); r++ {
+		if !e.tab.InUse(r) {
+			continue
+		}
+		if s := e.tab.At(r); s.Flags&(pfstate.FlagDead|pfstate.FlagAnnounced) == pfstate.FlagAnnounced && e.ours(s.MainName()) {
+			s.Flags &^= pfstate.FlagAnnounced
+			e.enqueue(now, r, qIns)
+		}
+	}
+}
+
 // localUpdate queues what the local kernel changed (pfsync-protocol.md section
 // 12.1, event "local update"). full asks for UPD: something that UPD_C cannot
 // carry.
