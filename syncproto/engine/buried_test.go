@@ -69,6 +69,22 @@ func TestUndead(t *testing.T) {
 	r.expectNames("B5")
 }
 
+// TestUndeadPair: so does one with two names, as one state.
+func TestUndeadPair(t *testing.T) {
+	r := ready(t)
+	f := udp(1, answered)
+	r.b.say(ins(theirs(5), f))
+	r.kernel()
+	ref, _, _ := r.e.tab.ByName(theirs(5))
+	r.e.tab.SetName(ref, pfstate.SideOut, theirs(6))
+	r.c.say(del(theirs(5)), del(theirs(6)))
+	r.b.say(upd(theirs(5), f), upd(theirs(6), f))
+	r.kernel()
+	if n := r.e.tab.Len(); n != 1 {
+		t.Errorf("%d states of one connection", n)
+	}
+}
+
 // TestDoubt: hearsay that is further than what passes here renames nothing while
 // another firewall that lets it pass may speak up.
 func TestDoubt(t *testing.T) {

@@ -262,7 +262,7 @@ func (e *Engine) record(x *rx, m *record) {
 		switch {
 		case s.Has(pfstate.FlagDead) && m.linux && m.carried && !s.Has(pfstate.FlagKilled):
 			e.undead(r) // it passes elsewhere
-			e.insert(x, m)
+			e.record(x, m)
 		case s.Has(pfstate.FlagDead):
 			e.reason(ReasonDeleteLate)
 		case side == pfstate.SideAlias:
