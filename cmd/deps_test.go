@@ -29,8 +29,9 @@ var ours = map[string][]string{
 	"cmd/internal/cli":                 {"cmd/internal/cli/doctor", "cmd/internal/cli/top", "cmd/internal/control", "syncproto", "syncproto/text", "syncproto/capture", "syncproto/engine", "pfstate"},
 	"cmd/internal/daemon": {"cmd/internal/control", "syncproto/engine", "syncproto", "pfstate", "pfstate/conntrack", "pfstate/nfqueue",
 		"tunif", "tunif/syncdev"},
-	"cmd/pfsyncctl": {"cmd/internal/cli"},
-	"cmd/pfsyncd":   {"cmd/internal/daemon"},
+	"cmd/pfsyncctl":   {"cmd/internal/cli"},
+	"scripts/traffic": {"pfstate", "pfstate/conntrack"},
+	"cmd/pfsyncd":     {"cmd/internal/daemon"},
 }
 
 // homes says where a foreign module may be imported outside of tests; one that

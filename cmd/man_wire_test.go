@@ -23,8 +23,8 @@ func TestManualWire(t *testing.T) {
 	}
 	page := string(b)
 	rows := map[string]string{} // number of a type → length, "" for control
-	for _, m := range regexp.MustCompile(`(?m)^\.It (\d+) Ta (\S+) Ta \S`).FindAllStringSubmatch(page, -1) {
-		rows[m[1]] = strings.ReplaceAll(m[2], `\(en`, " to ")
+	for _, m := range regexp.MustCompile(`(?m)^\.It (\d+) Ta (\S+(?:, \S+)*) Ta \S`).FindAllStringSubmatch(page, -1) {
+		rows[m[1]] = strings.NewReplacer(`\(en`, " to ", ", ", " or ").Replace(m[2])
 	}
 	for _, m := range regexp.MustCompile(`(?m)^\.It (\d+) Ta [a-z]`).FindAllStringSubmatch(page, -1) {
 		if _, ok := rows[m[1]]; !ok && m[1] != "0" && m[1] != "1" && m[1] != "240" { // those are demotions
