@@ -99,8 +99,9 @@ type witness struct {
 const (
 	witnessEvery = 50 * time.Millisecond
 	// fileLag is how long the file may be behind the status: it is written by
-	// another goroutine, on a machine that may be busy.
-	fileLag = 500 * time.Millisecond
+	// another goroutine on a machine that may be busy, and keeps what the last
+	// run left until the first dump has told what there is.
+	fileLag = 3 * time.Second
 )
 
 func newWitness(t testing.TB, h *host, whole func() error) *witness {
