@@ -11,8 +11,8 @@ import (
 // differs (design section 7, repair):
 //
 //  1. On demand both first look at their kernels by a dump.
-//  2. The digests of a slice of the buckets are asked for, and compared with
-//     ours when the frame has been read.
+//  2. The digests of the buckets are asked for, as many at a time as a frame
+//     holds, and compared with ours when the frame has been read.
 //  3. Those that differ are asked for again, twice: what changes right now is
 //     equal a moment later.
 //  4. Of buckets that still differ the contents are asked for, state by state.
@@ -47,7 +47,9 @@ const (
 )
 
 const (
-	maxSlice     = 4 * syncproto.MaxDigests // buckets compared at a time
+	maxSlice     = pfstate.DigestBuckets    // buckets compared before contents are asked for
+	maxQuestion  = 4 * syncproto.MaxDigests // digests asked for at a time
+	leastMass    = 32                       // buckets that must differ for a transfer to be cheaper
 	checkTimes   = 3                        // comparisons of digests before contents are asked for
 	checkRounds  = 12                       // of contents
 	checkWaits   = 4                        // of them for a state that keeps changing
@@ -58,7 +60,7 @@ const (
 	checkTries   = 12
 	checkPause   = 200 * milli // before the digests are asked for again
 	roundPause   = second
-	slowSlice    = 250 * milli // between two slices in the background
+	slowPause    = 250 * milli // between two questions in the background
 	slowEvery    = 20 * second // between two checks of a peer in the background
 	slowMost     = 640 * second
 	doubtAfter   = 200 * milli
@@ -84,8 +86,9 @@ type check struct {
 
 	buckets, first, count int
 	got, differ           [maxSlice]bool
-	left                  int // digests of the slice not told yet
-	times                 int // the slice was compared
+	left                  int  // digests of the slice not told yet
+	pause                 bool // there is time until the next question
+	times                 int  // the slice was compared
 	repeats               int
 
 	round    int
@@ -195,11 +198,13 @@ func (e *Engine) checkTick(now int64) {
 	case now < c.timer:
 		return
 	}
-	switch c.phase {
-	case checkSettle:
+	switch {
+	case c.phase == checkSettle:
 		e.askDigests(now)
-	case checkRest:
+	case c.phase == checkRest:
 		e.roundBegin(now)
+	case c.pause:
+		c.pause, c.ask, c.timer = false, true, now+checkRetry
 	default:
 		e.checkLate(now)
 	}
@@ -351,18 +356,31 @@ func (e *Engine) sliceBegin(now int64, first int) {
 	for i := range c.count {
 		c.differ[i] = true
 	}
-	if c.why == checkSlow && first > 0 {
-		c.phase, c.timer = checkSettle, now+slowSlice
-		return
-	}
 	e.askDigests(now)
 }
 
+// askDigests asks for those of the buckets that differ, or may.
 func (e *Engine) askDigests(now int64) {
 	c := &e.check
-	c.phase, c.ask, c.tries, c.timer = checkDigests, true, 0, now+checkRetry
-	clear(c.got[:])
-	c.left = c.count
+	c.phase, c.ask, c.pause, c.tries, c.timer = checkDigests, true, false, 0, now+checkRetry
+	c.left = 0
+	for i := range c.count {
+		c.got[i] = !c.differ[i]
+		if c.differ[i] {
+			c.left++
+		}
+	}
+}
+
+// missing is the next range of the slice of which digests are to be asked for.
+func (c *check) missing() (first, n int) {
+	first = slices.Index(c.got[:c.count], false)
+	for i := first; i < min(first+maxQuestion, c.count); i++ {
+		if !c.got[i] {
+			n = i - first + 1
+		}
+	}
+	return first, n
 }
 
 // fillCheck puts in the question.
@@ -380,9 +398,9 @@ func (e *Engine) fillCheck(f *frame) {
 		}
 		tlvs = syncproto.AppendLook(tlvs, c.number)
 	case checkDigests:
-		first := slices.Index(c.got[:c.count], false)
+		first, n := c.missing()
 		tlvs = syncproto.AppendWantDigests(tlvs, &syncproto.WantDigests{
-			Buckets: uint16(c.buckets), First: uint16(c.first + first), Count: uint16(c.count - first)})
+			Buckets: uint16(c.buckets), First: uint16(c.first + first), Count: uint16(n)})
 	case checkBuckets:
 		c.askedTo = min(c.at+checkAhead, len(c.todo))
 		tlvs = syncproto.AppendWantBuckets(tlvs, uint16(c.buckets), c.todo[c.at:c.askedTo])
@@ -402,6 +420,7 @@ func (e *Engine) checkHear(x *rx) {
 		return
 	}
 	var ex syncproto.Extra
+	left := c.left
 	for i := 1; i < x.extra.Whole(); i++ {
 		if syncproto.ParseExtra(x.extra.Message(i), &ex) != nil || ex.ID != 0 || ex.CreatorID != e.cfg.HostID {
 			continue
@@ -417,8 +436,14 @@ func (e *Engine) checkHear(x *rx) {
 			}
 		}
 	}
-	if c.phase == checkDigests && c.left == 0 {
+	switch {
+	case c.phase != checkDigests:
+	case c.left == 0:
 		e.sliceCompared(x.now)
+	case c.left < left && c.why == checkSlow:
+		c.pause, c.timer = true, x.now+slowPause
+	case c.left < left:
+		c.ask, c.timer = true, x.now+checkRetry
 	}
 }
 
@@ -439,9 +464,6 @@ func (e *Engine) heardDigests(d *syncproto.Digest) {
 		if d.At(i)-e.tab.DigestSum(c.buckets, c.first+n) == p.explainedSum(c.buckets, c.first+n) {
 			c.differ[n] = false
 		}
-	}
-	if c.left > 0 { // as much as had room
-		c.ask = true
 	}
 	c.tries = 0
 }
@@ -474,7 +496,7 @@ func (e *Engine) sliceCompared(now int64) {
 		e.sliceBegin(now, c.first+c.count)
 	case c.times < checkTimes:
 		c.phase, c.timer = checkSettle, now+checkPause
-	case c.why != checkDemand && len(c.todo) > maxSlice/4 && len(c.todo) > c.count/2 && (p.bulked == 0 || now-p.bulked > massAgain):
+	case c.why != checkDemand && len(c.todo) > leastMass && len(c.todo) > c.count/2 && (p.bulked == 0 || now-p.bulked > massAgain):
 		p.bulked = now // cheaper than to name all these
 		c.differed, c.healed = true, true
 		e.checkEnd(now, VerifyBroken)

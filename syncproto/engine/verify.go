@@ -140,7 +140,7 @@ func (e *Engine) verifies(addr netip.Addr) bool {
 // and are good until the next call of the engine.
 func (e *Engine) Verification() *Verification {
 	if p := e.verifying(); p != nil {
-		p.Buckets, p.Of = e.check.first, e.check.buckets
+		p.Buckets, p.Of = e.check.count-e.check.left, e.check.buckets
 	}
 	return &e.verify
 }
