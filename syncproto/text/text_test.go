@@ -54,12 +54,12 @@ func TestVis(t *testing.T) {
 
 // TestTLVNames: every type that is sent has a word.
 func TestTLVNames(t *testing.T) {
-	for typ := syncproto.TLVMark; typ <= syncproto.TLVPair; typ++ {
+	for typ := syncproto.TLVMark; typ <= syncproto.TLVMaster; typ++ {
 		if tlvNames[typ] == "" {
 			t.Errorf("type %d has none", typ)
 		}
 	}
-	for typ := syncproto.TLVWantFrames; typ <= syncproto.TLVFramesAgain; typ++ {
+	for typ := syncproto.TLVWantFrames; typ <= syncproto.TLVLack; typ++ {
 		if tlvNames[typ] == "" {
 			t.Errorf("type %d has none", typ)
 		}
