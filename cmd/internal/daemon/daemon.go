@@ -21,6 +21,10 @@ type Config struct {
 	// Confine gives up rights, once the control socket has been made and before
 	// anything else is. May be nil.
 	Confine func() error
+
+	// Processors sets on how many processors the program runs. May be nil: then
+	// the daemon leaves that alone.
+	Processors func(n int)
 }
 
 // Daemon is one pfsync interface at work.
@@ -86,7 +90,11 @@ func New(cfg Config) (_ *Daemon, err error) {
 		return nil, err
 	}
 	d.removeLeft()
-	return d, d.makeLoop()
+	if err := d.makeLoop(); err != nil {
+		return nil, err
+	}
+	d.loop.procs = newProcessors(cfg.Processors)
+	return d, nil
 }
 
 // Run works until ctx ends or Destroy is called, which is no error, or a task

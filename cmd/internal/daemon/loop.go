@@ -72,7 +72,10 @@ type loop struct {
 	peerBuf  []engine.Peer
 	sync     control.Sync // as last seen, for since
 	idle     int          // turns without input or output
-	shrunk   uint64       // times mtuCap went down
+	handed   int          // operations in the largest batch of this turn
+	pressed  bool         // this turn did not wait for input
+	procs    processors
+	shrunk   uint64 // times mtuCap went down
 
 	// Of the packets that the engine counts, those over IPv6, which it does not
 	// tell apart.
@@ -131,6 +134,7 @@ func (l *loop) step(ctx context.Context) {
 	var due <-chan struct{}
 	if wait := l.wait(); wait <= 0 {
 		due = always
+		l.pressed = true
 	} else {
 		l.timer.Reset(wait)
 		at = l.timer.C
@@ -209,6 +213,8 @@ func (l *loop) drain() {
 	l.drainFrames(l.now)
 	l.giveVerdicts()
 	l.drainOps()
+	l.procs.need(l.now, l.busy())
+	l.handed, l.pressed = 0, false
 	l.drainExpects()
 	if l.now >= l.dumpAt() {
 		l.startDump(l.eng.NeedDump())
@@ -241,6 +247,7 @@ func (l *loop) drainOps() {
 	for l.eng.OpsLen() > 0 && len(l.spareOps) > 0 {
 		b := pop(&l.spareOps)
 		b.n = l.eng.Ops(l.now, b.ops)
+		l.handed = max(l.handed, b.n)
 		l.idle = 0
 		l.ops.full <- b
 	}

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"syscall"
 
@@ -132,6 +133,14 @@ func background(args []string) error {
 // environment is obeyed.
 const spareMemory = 20
 
+// setProcessors is nil where the environment says how many there are to be.
+func setProcessors() func(n int) {
+	if os.Getenv("GOMAXPROCS") != "" {
+		return nil
+	}
+	return func(n int) { runtime.GOMAXPROCS(n) }
+}
+
 // serve runs the daemon until a signal ends it.
 func serve(o options, log *slog.Logger) error {
 	if os.Getenv("GOGC") == "" {
@@ -147,7 +156,7 @@ func serve(o options, log *slog.Logger) error {
 	}
 	d, err := New(Config{
 		Name: o.name, Dirs: o.dirs, Log: log, Host: System(nil),
-		Confine: func() error { return dropCapabilities(log) },
+		Confine: func() error { return dropCapabilities(log) }, Processors: setProcessors(),
 	})
 	if err != nil {
 		return errors.Join(err, control.ReportReady(err))
