@@ -198,6 +198,7 @@ return_a() {
 	title "fw-a comes back, with an empty state table, as after a reboot"
 	topo_leave fw-a
 	quiet fw-a conntrack -F >/dev/null 2>&1
+	rm -f "$dir/fw-a/pfsync0.kernel" # the run directory does not outlive a boot
 	say "Connections in its kernel: $(kernel_entries fw-a | wc -l)"
 	topo_power fw-a up
 	cmd fw-a pfsyncctl pfsync0 syncdev eth2

@@ -2,11 +2,13 @@ package daemon
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/pfsync/pfsync/cmd/internal/control"
 	"github.com/pfsync/pfsync/pfstate"
 	"github.com/pfsync/pfsync/tunif/nstest"
 )
@@ -135,6 +137,9 @@ func TestFailovers(t *testing.T) {
 
 		if round%2 == 0 {
 			p.FW[0].Run(t, "conntrack", "-F")
+			if err := os.Remove(kernelPath(control.Dirs{Run: hosts[0].dir}, "pfsync0")); err != nil { // as a boot does
+				t.Fatal(err)
+			}
 		}
 		p.Revive(0)
 		start(0)
