@@ -77,7 +77,8 @@ func (p *pair) apart(t *testing.T, i int) {
 	}
 }
 
-// earlyAll is early of both firewalls.
+// earlyAll is the number of answers that the firewalls did not know yet. It is
+// what counts on a slow machine, where an answer may take its time.
 func (p *pair) earlyAll(t *testing.T) int {
 	t.Helper()
 	n := 0

@@ -27,30 +27,6 @@ table inet inside {
 }
 `
 
-// early is the number of answers that the second firewall did not know yet. It
-// is what counts on a slow machine, where an answer may take its time.
-func (p *pair) early(t *testing.T) int {
-	t.Helper()
-	out := p.FW[1].Run(t, "nft", "list", "counter", "inet", "inside", "early")
-	_, out, _ = strings.Cut(out, "packets ")
-	var n int
-	if _, err := fmt.Sscan(out, &n); err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
-
-// asymmetric sends what the client sends through the first firewall, and what
-// the server answers through the second.
-func (p *pair) asymmetric(t *testing.T) {
-	t.Helper()
-	p.Master(0)
-	mac := p.FW[1].Interface(t, nstest.WANDev).HardwareAddr.String()
-	for _, addr := range []string{nstest.OutsideAddr, nstest.OutsideAddr6} {
-		p.Server.Run(t, "ip", "neigh", "replace", addr, "lladdr", mac, "dev", nstest.LANDev, "nud", "permanent")
-	}
-}
-
 // result is what a number of first exchanges came to.
 type result struct {
 	lost         int
@@ -130,14 +106,14 @@ func TestDeferSNAT(t *testing.T) {
 	to := p.servers(t)
 	p.setBoth("deferdelay", "1000", "defer")
 	if p.n[0].set1().hold.whole {
-		p.asymmetric(t)
+		p.apart(t, 0)
 	}
 	for _, network := range []string{"tcp4", "udp4"} {
 		r := p.exchange(network, to[network], 100, 2)
 		t.Logf("%s: %v", network, r)
 	}
 	own := p.n[0].deferred()
-	if n := p.early(t); n > 0 && own["defertimeout"]+own["deferstopped"] == 0 {
+	if n := p.earlyAll(t); n > 0 && own["defertimeout"]+own["deferstopped"] == 0 {
 		t.Errorf("%d answers came too early", n)
 	}
 	if own["deferacked"] == 0 || own["deferguessed"] > 2 {
