@@ -13,7 +13,7 @@ import (
 
 // seeds is what a run simulates: SEEDS seeds from SEED on.
 func seeds() (first, n uint64) {
-	n = 500
+	n = 1000
 	if v, err := strconv.ParseUint(os.Getenv("SEEDS"), 10, 32); err == nil {
 		n = v
 	}
