@@ -236,3 +236,19 @@ func TestUntold(t *testing.T) {
 	r.setConfig(func(c *Config) { c.MaxUpd = 7 }, false)
 	r.expect("told once", r.until(r.now+second/4))
 }
+
+// TestDeleteBehind: an entry that still is at an earlier step, with the time of
+// that, is no living connection.
+func TestDeleteBehind(t *testing.T) {
+	r := ready(t)
+	r.b.say(ins(theirs(5), left(tcp(1, pfstate.TCPClose), 5)))
+	r.expectOps("create 1")
+	r.done(pfstate.ResultExists)
+	r.b.say(del(theirs(5)))
+	r.expectOps("delete 1")
+	r.doneFlow(pfstate.ResultLiving, tcp(1, pfstate.TCPEstablished))
+	r.expectOps("delete 1")
+	r.done(pfstate.ResultOK)
+	r.expectNames()
+	r.expectReason(ReasonDelRefused, 0)
+}

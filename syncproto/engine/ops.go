@@ -327,6 +327,13 @@ func (e *Engine) doneDelete(now int64, r pfstate.Ref, res *pfstate.Result) {
 		e.wantOp(r, pfstate.OpDelete)
 		return
 	}
+	if res.Code == pfstate.ResultLiving && s.Proto == pfstate.ProtoTCP && !s.Has(pfstate.FlagKilled) && e.kernelBehind(s, &res.Flow) {
+		// Its time is that of an earlier step, which we have not got round to
+		// write over: no packet has lengthened it.
+		s.Flags |= pfstate.FlagKilled
+		e.wantOp(r, pfstate.OpDelete)
+		return
+	}
 	_, _, taken := e.tab.ByTuple(&s.Orig, s.AF, s.Proto, s.Zone[0])
 	if res.Code == pfstate.ResultLiving && !taken && !s.MainName().IsZero() {
 		e.refuseDelete(now, r, &res.Flow)
@@ -359,12 +366,13 @@ func (e *Engine) erase(r pfstate.Ref, killed bool) {
 	s := e.tab.At(r)
 	e.deferRelease(r, DeferGone)
 	e.dequeue(r)
+	there := s.Has(pfstate.FlagInKernel) || s.InFlight != 0 || s.Op == pfstate.OpGet // a create found it there
 	e.cancelOp(r)
 	if s.Has(pfstate.FlagUnclaimed) {
 		s.Flags &^= pfstate.FlagUnclaimed
 		e.claim.waiting--
 	}
-	if !s.Has(pfstate.FlagInKernel) && s.InFlight == 0 {
+	if !there {
 		e.release(r)
 		return
 	}

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"strings"
 	"sync"
@@ -120,7 +121,10 @@ func (w *witness) run(ctx context.Context) {
 		time.Sleep(witnessEvery)
 		st, file, ok := w.sample(ctx)
 		if !ok {
-			was, since = "", time.Time{}
+			since = time.Time{}
+			if ctx.Err() == nil && !w.there() { // one that is stopped does not know what it missed
+				was = ""
+			}
 			continue
 		}
 		state := string(st.Sync.State)
@@ -162,6 +166,15 @@ func (w *witness) sample(ctx context.Context) (st control.Status, file string, o
 		return st, "", false
 	}
 	return after, strings.TrimSpace(string(b)), true
+}
+
+// there reports whether somebody listens.
+func (w *witness) there() bool {
+	c, err := net.Dial("unix", w.dir+"/pfsync0.sock")
+	if err == nil {
+		c.Close()
+	}
+	return err == nil
 }
 
 // status asks from the daemon's namespace, as it demands.
