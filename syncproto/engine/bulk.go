@@ -246,6 +246,7 @@ type Status struct {
 	Sync     Sync
 	Percent  int        // of the bulk transfer
 	Diverged bool       // the tables are known to differ and are being put right
+	Lasting  int        // states that differ and cannot be put right, when there is nothing else
 	LinkDown bool       // the syncdev is set and has no link
 	Clash    netip.Addr // a machine with our hostid
 	Demotion int        // for the demotion file
@@ -275,6 +276,9 @@ func (e *Engine) Status(now int64) Status {
 		Demotion: e.demotion(now),
 		States:   e.tab.Len(),
 		Carried:  e.carried,
+	}
+	if s.Diverged {
+		s.Lasting = e.lasting()
 	}
 	if e.bulk.quiet && !e.bulk.over() {
 		s.Sync = e.bulk.before

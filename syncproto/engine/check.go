@@ -159,6 +159,23 @@ func (e *Engine) differs() bool {
 	return false
 }
 
+// lasting is how many states differ for good, 0 if there is more that will be
+// put right.
+func (e *Engine) lasting() (n int) {
+	if e.dump.diverged || e.repair.doubt() || e.check.on && e.check.open > 0 {
+		return 0
+	}
+	for i := range e.peers.list {
+		if p := &e.peers.list[i]; p.used {
+			if p.doubt && p.missed {
+				return 0
+			}
+			n += p.unhealed
+		}
+	}
+	return n
+}
+
 // checkDeadline is when something of this is due.
 func (e *Engine) checkDeadline() int64 {
 	if e.index.making || e.recount.whole {

@@ -262,8 +262,8 @@ func TestMaxStatesRaised(t *testing.T) {
 	if p := v.Peers[0]; p.Unhealed != 10 || v.List[0].Why != "maxstates" || !v.List[0].Known {
 		t.Errorf("%+v %+v", p, v.List)
 	}
-	if !b.e.Status(f.now).Diverged {
-		t.Error("not diverged")
+	if st := b.e.Status(f.now); !st.Diverged || st.Lasting != 10 {
+		t.Errorf("%+v", st)
 	}
 	cfg := b.e.Config()
 	cfg.MaxStates = 0

@@ -89,6 +89,8 @@ func (a *app) waited(st control.Status) (bool, error) {
 		return true, nil
 	case st.Sync.State == control.SyncFailed:
 		return true, fail(codeNotInSync, "not in sync: the bulk transfer failed; see 'pfsyncctl %s peers', try 'pfsyncctl %s bulk'", a.name, a.name)
+	case st.Sync.State == control.SyncDiverged && st.Sync.Reason != "":
+		return true, fail(codeNotInSync, "not in sync: %s; 'pfsyncctl %s verify' names them", st.Sync.Reason, a.name)
 	case st.Sync.State == control.SyncClash:
 		return true, fail(codeNotInSync, "not in sync: %s; 'pfsyncctl %s hostid random' on one of them", st.Sync, a.name)
 	}

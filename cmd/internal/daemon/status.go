@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/pfsync/pfsync/cmd/internal/control"
@@ -103,7 +104,10 @@ func (l *loop) noteSync(st *engine.Status) {
 	if state != l.sync.State || addr != l.sync.Addr {
 		l.sync.State, l.sync.Addr, l.sync.Since = state, addr, l.wall()
 	}
-	l.sync.Percent, l.sync.Tries = st.Percent, st.Tries
+	l.sync.Percent, l.sync.Tries, l.sync.Reason = st.Percent, st.Tries, ""
+	if st.Lasting > 0 && state == control.SyncDiverged {
+		l.sync.Reason = strconv.Itoa(st.Lasting) + " states differ and cannot be put right"
+	}
 	if st.Sync == engine.SyncSent {
 		l.sync.Percent = 0
 	}
