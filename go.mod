@@ -5,6 +5,7 @@ go 1.26.0
 require (
 	github.com/charmbracelet/bubbletea v1.3.10
 	github.com/charmbracelet/x/term v0.2.1
+	github.com/google/gopacket v1.1.19
 	github.com/gopacket/gopacket v1.7.7
 	golang.org/x/sys v0.49.0
 )

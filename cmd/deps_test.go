@@ -38,6 +38,7 @@ var ours = map[string][]string{
 // is not named nowhere. It keeps heavy ones off the data path.
 var homes = map[string][]string{
 	"github.com/songgao/water":     {"tunif"},
+	"github.com/google/gopacket":   {"syncproto/capture"},
 	"github.com/gopacket/gopacket": {"syncproto/capture"},
 	"github.com/spf13/cobra":       {"cmd/internal/cli"},
 	"github.com/spf13/pflag":       {"cmd/internal/cli"},

@@ -15,5 +15,8 @@
 //	}
 //
 // It is the only package that imports gopacket, to keep that off the data
-// path.
+// path. The layer is one of github.com/google/gopacket. Files are read with
+// its maintained continuation, github.com/gopacket/gopacket: the other knows
+// link types up to 255 only, which leaves out Linux cooked version 2 (276),
+// and allocates whatever length a damaged file names.
 package capture

@@ -1,8 +1,8 @@
 package capture
 
 import (
-	"github.com/gopacket/gopacket"
-	"github.com/gopacket/gopacket/layers"
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
 
 	"github.com/pfsync/pfsync/syncproto"
 )
