@@ -228,7 +228,10 @@ func (w *world) ended(n *node, e *entry) {
 // makes another one like it, and a few seconds of life are below what a guard
 // of whole seconds can tell.
 func (w *world) deleted(n *node, e *entry) {
-	const fresh = 5 * second
+	const fresh, guess = 5 * second, 100 * milli
+	if n.cfg.Defer && w.now-e.born < guess {
+		return // what a held packet told before its translation was known is taken back at once
+	}
 	if c := e.conn; c != nil && c.proto != pfstate.ProtoICMP && !c.over && !c.excused && c.where == n && w.now-e.passed < fresh && w.latest[c.key()] == c && e.born > w.purged[e.key()] {
 		w.complain(e.key(), "%s: a peer's delete kills a connection that lives", n.name)
 	}
