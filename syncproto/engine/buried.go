@@ -17,7 +17,7 @@ type burial struct {
 }
 
 const (
-	buriedCount = 1 << 12
+	buriedCount = 1 << 16 // ten seconds and more of a busy firewall
 	// buriedAgain bounds the answers to a peer that insists: then it is
 	// believed.
 	buriedAgain = 3
