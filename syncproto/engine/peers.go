@@ -106,6 +106,16 @@ func (p *peers) moved(old *Peer) bool {
 	return false
 }
 
+// PeerCount is how many peers are known.
+func (e *Engine) PeerCount() (n int) {
+	for i := range e.peers.list {
+		if e.peers.list[i].used {
+			n++
+		}
+	}
+	return n
+}
+
 // Living reports whether the peer was heard lately.
 func (p *Peer) Living(now int64) bool {
 	limit := int64(bsdSilent)

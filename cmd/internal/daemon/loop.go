@@ -163,6 +163,9 @@ func (l *loop) step(ctx context.Context) {
 		l.received(b)
 		l.input.free <- b
 		l.idle = 0
+		if l.eng.PeerCount() != len(l.peers) {
+			l.tidyAt = l.now // a machine that dies now is to know them when it boots
+		}
 	case b := <-l.heldFull():
 		l.tick()
 		l.tellHeld(b)
