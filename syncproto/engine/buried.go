@@ -6,7 +6,7 @@ import "github.com/pfsync/pfsync/pfstate"
 // has missed it, or was asked for its table before it came, would bring the
 // dead back with its next record: it is told again instead.
 type buried struct {
-	of [buriedCount]burial
+	of []burial // made when the first one ends
 }
 
 type burial struct {
@@ -24,6 +24,9 @@ const (
 )
 
 func (b *buried) slot(id pfstate.ID) *burial {
+	if b.of == nil {
+		b.of = make([]burial, buriedCount)
+	}
 	return &b.of[(uint32(id.ID)^id.CreatorID)%buriedCount]
 }
 
