@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -463,11 +464,17 @@ func (p *speaker) bytes(no uint32, flags uint8, items []item) []byte {
 	return w.End()
 }
 
+// scribe writes records; to make an engine for each takes its time.
+var scribe = sync.OnceValue(func() *Engine {
+	return New(10*second, Config{HostID: 1, Timeouts: pfstate.DefaultTimeouts(), MTU: 1500})
+})
+
 // wire is the record of a connection under a name.
 func wire(name pfstate.ID, f pfstate.Flow) syncproto.State {
 	const now = 10 * second
-	e := New(now, Config{HostID: 1, Timeouts: pfstate.DefaultTimeouts(), MTU: 1500})
+	e := scribe()
 	r := e.enter(now, &f)
+	defer e.tab.Free(r)
 	s := e.tab.At(r)
 	side := pfstate.SideIn
 	if s.Direction() == pfstate.DirOut {
