@@ -52,12 +52,8 @@ func verifyPeer(args []string) (peer netip.Addr, err error) {
 
 // verify begins, waits for the end, and prints what was found.
 func (a *app) verify(peer netip.Addr, timeout time.Duration) error {
-	ctx := a.ctx
-	if timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, timeout)
-		defer cancel()
-	}
+	ctx, cancel := a.within(timeout)
+	defer cancel()
 	c := a.client()
 	defer c.Close()
 	if err := c.Verify(ctx, peer); err != nil {

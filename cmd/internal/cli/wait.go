@@ -46,15 +46,19 @@ func timeoutOf(seconds float64) (time.Duration, error) {
 	return time.Duration(seconds * float64(time.Second)), nil
 }
 
+// within is the context of a command that takes at most timeout; 0 is no limit.
+func (a *app) within(timeout time.Duration) (context.Context, context.CancelFunc) {
+	if timeout == 0 {
+		return context.WithCancel(a.ctx)
+	}
+	return context.WithTimeout(a.ctx, timeout)
+}
+
 // wait prints progress whenever it changes, on one line if stderr is a
 // terminal.
 func (a *app) wait(timeout time.Duration) error {
-	ctx := a.ctx
-	if timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, timeout)
-		defer cancel()
-	}
+	ctx, cancel := a.within(timeout)
+	defer cancel()
 	c := a.client()
 	defer c.Close()
 	p := progress{app: a, line: isTerminal(a.err), what: "sync"}
