@@ -32,7 +32,7 @@ done
 		while read -r f; do
 			args+=(-f "$dir/$f:/t/$name/$f")
 		done < <(cd "$dir" && find testdata -type f -not -path '*/fuzz/*' 2>/dev/null)
-		echo "cd '/t/$name' && echo '== $name' && ./test -test.timeout 1200s -test.run '${RUN:-}' || failed=1"
+		echo "cd '/t/$name' && echo '== $name' && ./test -test.timeout 1200s -test.run '${RUN:-}' ${TESTFLAGS:-} || failed=1"
 	done
 	# shellcheck disable=SC2016 # expanded over there
 	echo 'exit $failed'

@@ -3,7 +3,7 @@
 // verdicts. [Rules] are what sends packets there.
 //
 //	q, err := nfqueue.Open(240)
-//	rules, err := nfqueue.Install("pfsync0", 240, q.Conntrack())
+//	rules, err := nfqueue.Install("pfsync0", 240, q.Conntrack(), nfqueue.Missing())
 //	n, err := q.Read(pkts)              // many per call
 //	err = q.Accept([]uint32{pkts[0].ID}) // in any order
 //

@@ -28,7 +28,7 @@ func TestQueue(t *testing.T) {
 	var err error
 	fw.Do(func() {
 		if q, err = nfqueue.Open(queueNum); err == nil {
-			rules, err = nfqueue.Install("pfsync0", queueNum, q.Conntrack())
+			rules, err = nfqueue.Install("pfsync0", queueNum, q.Conntrack(), nil)
 		}
 	})
 	if err != nil {
@@ -78,7 +78,8 @@ func TestQueue(t *testing.T) {
 	fw.Do(rules.Remove)
 }
 
-// TestRulesLeave: the rules come and go, and take only what they brought.
+// TestRulesLeave: the rules come, are replaced and go, and take only what they
+// brought, whoever takes them out.
 func TestRulesLeave(t *testing.T) {
 	for _, tc := range []struct{ name, before string }{
 		{"nothing there", ""},
@@ -90,23 +91,38 @@ func TestRulesLeave(t *testing.T) {
 			if tc.before != "" {
 				ns.Nft(t, tc.before)
 			}
-			was := ns.Run(t, "nft", "list", "tables")
-			ns.Do(func() {
-				rules, err := nfqueue.Install("pfsync0", queueNum, false)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				t.Logf("rules by %s", rules.By)
-				rules.Remove()
-			})
-			if now := ns.Run(t, "nft", "list", "tables"); now != was {
-				t.Errorf("tables %q, before %q", now, was)
+			for name, remove := range map[string]func(*nfqueue.Rules){
+				"its owner":       (*nfqueue.Rules).Remove,
+				"the next daemon": func(r *nfqueue.Rules) { nfqueue.RemoveLeft("pfsync0", r.Made) },
+			} {
+				t.Run(name, func(t *testing.T) { rulesLeave(t, ns, remove) })
 			}
 			if tc.before != "" {
 				ns.Run(t, "nft", "list", "table", "ip", "mangle")
 			}
 		})
+	}
+}
+
+// rulesLeave puts rules in twice, for another queue, and has them taken out.
+func rulesLeave(t *testing.T, ns *nstest.NS, remove func(*nfqueue.Rules)) {
+	was := ns.Run(t, "nft", "list", "tables")
+	ns.Do(func() {
+		made := nfqueue.Missing()
+		for _, num := range []uint16{queueNum, queueNum + 1} {
+			rules, err := nfqueue.Install("pfsync0", num, false, made)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			t.Logf("rules by %s, made %q", rules.By, rules.Made)
+			if made = rules.Made; num != queueNum {
+				remove(rules)
+			}
+		}
+	})
+	if now := ns.Run(t, "nft", "list", "tables"); now != was {
+		t.Errorf("tables %q, before %q", now, was)
 	}
 }
 

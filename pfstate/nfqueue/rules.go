@@ -56,17 +56,19 @@ COMMIT
 
 // Rules are the rules of one interface in the kernel.
 type Rules struct {
-	Whole bool   // packets of both translations are seen with all of it: Packet.Flow is final where CT is set
-	By    string // "nft" or "iptables"
+	Whole bool     // packets of both translations are seen with all of it: Packet.Flow is final where CT is set
+	By    string   // "nft" or "iptables"
+	Made  []string // families whose mangle table is there for these rules only, as Missing names them
 	table string
-	made  []string // families whose mangle table is there for these rules only
 }
 
 // Install puts in the rules that send packets to queue num, in place of those
 // that are there: through nft, or where that has no queue through iptables and
-// ip6tables. conntrack says whether the queue tells the entry. It works on the
-// calling thread's network namespace. After an error there are none.
-func Install(ifname string, num uint16, conntrack bool) (*Rules, error) {
+// ip6tables. conntrack says whether the queue tells the entry, made which mangle
+// tables are there for our rules only, or will be: [Missing] before the first
+// of them. It works on the calling thread's network namespace. After an error
+// there are none.
+func Install(ifname string, num uint16, conntrack bool, made []string) (*Rules, error) {
 	r := &Rules{By: "nft", Whole: conntrack, table: tableName(ifname)}
 	text := nftPlainRules
 	if conntrack {
@@ -75,10 +77,11 @@ func Install(ifname string, num uint16, conntrack bool) (*Rules, error) {
 	nftErr := run("nft", fmt.Sprintf(text, r.table, num), "-f", "-")
 	if nftErr == nil {
 		removeIPTables(r.table)
+		removeMangle(made)
 		return r, nil
 	}
 	removeNFT(r.table)
-	r.By, r.Whole = "iptables", false
+	r.By, r.Whole, r.Made = "iptables", false, made
 	if err := r.installIPTables(num); err != nil {
 		return nil, &OpError{"install rules", errors.Join(ErrNoRules, nftErr, err)}
 	}
@@ -88,18 +91,25 @@ func Install(ifname string, num uint16, conntrack bool) (*Rules, error) {
 // installIPTables puts the rules in for each family that the kernel has.
 func (r *Rules) installIPTables(num uint16) error {
 	removeIPTables(r.table)
-	r.made = nil
 	for _, program := range families() {
-		if !hasMangle(program) {
-			r.made = append(r.made, program)
-		}
 		if err := run(program+"-restore", fmt.Sprintf(iptablesRules, r.table, num), "--noflush"); err != nil {
 			removeIPTables(r.table)
-			removeMangle(r.made)
+			removeMangle(r.Made)
 			return err
 		}
 	}
 	return nil
+}
+
+// Missing are the families, as their iptables programs are called, that have no
+// mangle table yet: iptables makes one and leaves it behind.
+func Missing() (list []string) {
+	for _, program := range families() {
+		if !hasMangle(program) {
+			list = append(list, program)
+		}
+	}
+	return list
 }
 
 // nftFamilies are the tables of iptables as nft names them.
@@ -124,7 +134,10 @@ func removeMangle(made []string) {
 		return
 	}
 	for _, program := range made {
-		family := nftFamilies[program]
+		family, ok := nftFamilies[program]
+		if !ok {
+			continue
+		}
 		out, err := exec.Command(path, "list", "table", family, "mangle").Output()
 		if err == nil && onlyChains(string(out)) {
 			run("nft", "delete table "+family+" mangle\n", "-f", "-")
@@ -154,13 +167,15 @@ func (r *Rules) Remove() {
 		return
 	}
 	removeIPTables(r.table)
-	removeMangle(r.made)
+	removeMangle(r.Made)
 }
 
-// RemoveLeft takes out what an earlier daemon may have left.
-func RemoveLeft(ifname string) {
+// RemoveLeft takes out what an earlier daemon may have left, with the mangle
+// tables that its rules had made.
+func RemoveLeft(ifname string, made []string) {
 	removeNFT(tableName(ifname))
 	removeIPTables(tableName(ifname))
+	removeMangle(made)
 }
 
 func tableName(ifname string) string { return "pfsync_" + ifname }

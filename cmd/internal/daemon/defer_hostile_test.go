@@ -117,14 +117,27 @@ func TestDeferForeignRule(t *testing.T) {
 }
 
 // TestDeferLeavesNothing: after the daemon there is no file, no rule, and no
-// table that was not there before.
+// table that was not there before, though its queue has changed and an earlier
+// one was killed.
 func TestDeferLeavesNothing(t *testing.T) {
 	h := newHost(t, nstest.New(t).NS("fw1"))
 	p := h.daemon()
 	h.ctl("pfsync0", "defer")
+	h.ctl("pfsync0", "deferqueue", "77")
+	h.ctl("pfsync0", "-defer")
+	if out := h.tables(); out != "" {
+		t.Errorf("tables left by -defer: %s", out)
+	}
+	h.ctl("pfsync0", "defer")
 	if _, err := os.Stat(filepath.Join(h.dir, "pfsync0.defer")); err != nil {
 		t.Error(err)
 	}
+	p.Stop() // kill -9
+	p = h.daemon()
+	if out := h.tables(); out != "" {
+		t.Errorf("tables left by one that was killed: %s", out)
+	}
+	h.ctl("pfsync0", "defer")
 	syscall.Kill(p.Pid(), syscall.SIGTERM)
 	p.WaitFor(t, patience, "msg=stopped")
 	if _, err := os.Stat(filepath.Join(h.dir, "pfsync0.defer")); err == nil {

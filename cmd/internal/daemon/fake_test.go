@@ -158,7 +158,7 @@ func newFakeHost(link *tuntest.Link, addr string) (*fakeHost, Host) {
 		NewInjector:  func() (Injector, error) { return fakeInjector{f.kernel}, nil },
 		NewExpecter:  func() (Expecter, error) { return &fakeExpecter{end: make(chan struct{})}, nil },
 		OpenQueue:    func(uint16) (Queue, error) { return nil, nfqueue.ErrNoQueue },
-		RemoveLeft:   func(string) {},
+		RemoveLeft:   func(string, []string) {},
 		EnableEvents: func() error { return nil },
 		SetLiberal:   func(uint32) (uint32, error) { return 0, nil },
 		Timeouts:     func() (pfstate.Timeouts, error) { return pfstate.DefaultTimeouts(), nil },

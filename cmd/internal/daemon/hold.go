@@ -55,11 +55,7 @@ func (d *Daemon) openHold(s, old *setup) error {
 	if err != nil {
 		return holdError(err)
 	}
-	if err := writeFile(d.holdPath(), "", 0o600); err != nil {
-		q.Close()
-		return err
-	}
-	rules, err := d.host.InstallRules(d.name, uint16(c.DeferQueue), q.Conntrack())
+	rules, err := d.installRules(uint16(c.DeferQueue), q, old.hold)
 	if err != nil {
 		q.Close()
 		d.undoHold(&setup{}, old)
@@ -70,6 +66,34 @@ func (d *Daemon) openHold(s, old *setup) error {
 		x: newExchange(heldBatches, func() *held { return &held{pkts: make([]nfqueue.Packet, heldPerBatch)} }),
 	}
 	return nil
+}
+
+// installRules puts in rules, in place of those of old. The file that tells of
+// them says which tables they bring, before and after: a daemon can be killed
+// at any moment.
+func (d *Daemon) installRules(num uint16, q Queue, old *hold) (*nfqueue.Rules, error) {
+	var made []string
+	if old != nil {
+		made = old.rules.Made
+	} else {
+		made = d.host.MissingTables()
+	}
+	if err := d.noteRules(made); err != nil {
+		return nil, err
+	}
+	rules, err := d.host.InstallRules(d.name, num, q.Conntrack(), made)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.noteRules(rules.Made); err != nil {
+		d.host.RemoveRules(rules)
+		return nil, err
+	}
+	return rules, nil
+}
+
+func (d *Daemon) noteRules(made []string) error {
+	return writeFile(d.holdPath(), strings.Join(made, "\n"), 0o600)
 }
 
 // holdError says it as the other words do.
@@ -95,7 +119,7 @@ func (d *Daemon) undoHold(s, old *setup) {
 		os.Remove(d.holdPath())
 		return
 	}
-	rules, err := d.host.InstallRules(d.name, uint16(old.conf.DeferQueue), old.hold.q.Conntrack())
+	rules, err := d.installRules(uint16(old.conf.DeferQueue), old.hold.q, old.hold)
 	if err != nil {
 		d.log.Error("no packets are held any more", "err", err)
 		return
@@ -120,15 +144,17 @@ func (d *Daemon) removeRules(h *hold) {
 }
 
 // holdPath is the file that is there while there are rules, in the run
-// directory: like them it does not outlive a boot.
+// directory: like them it does not outlive a boot. It has the tables that are
+// there for them only, one a line.
 func (d *Daemon) holdPath() string { return filepath.Join(d.dirs.Run, d.name+".defer") }
 
 // removeLeft takes out the rules that a killed daemon has left.
 func (d *Daemon) removeLeft() {
-	if _, err := os.Stat(d.holdPath()); errors.Is(err, fs.ErrNotExist) {
+	made, err := os.ReadFile(d.holdPath())
+	if errors.Is(err, fs.ErrNotExist) {
 		return
 	}
-	d.host.RemoveLeft(d.name)
+	d.host.RemoveLeft(d.name, strings.Fields(string(made)))
 	os.Remove(d.holdPath())
 	d.log.Info("removed the rules of an earlier daemon")
 }

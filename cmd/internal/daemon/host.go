@@ -88,10 +88,11 @@ type Host struct {
 	NewInjector func() (Injector, error)
 	NewExpecter func() (Expecter, error)
 
-	OpenQueue    func(num uint16) (Queue, error)
-	InstallRules func(ifname string, num uint16, conntrack bool) (*nfqueue.Rules, error)
-	RemoveRules  func(r *nfqueue.Rules)
-	RemoveLeft   func(ifname string) // rules of a killed daemon
+	OpenQueue     func(num uint16) (Queue, error)
+	MissingTables func() []string // mangle tables that are not there yet
+	InstallRules  func(ifname string, num uint16, conntrack bool, made []string) (*nfqueue.Rules, error)
+	RemoveRules   func(r *nfqueue.Rules)
+	RemoveLeft    func(ifname string, made []string) // rules of a killed daemon
 
 	EnableEvents func() error
 	SetLiberal   func(v uint32) (was uint32, err error)
@@ -137,11 +138,12 @@ func System(enter func(fn func())) Host {
 		OpenQueue: func(num uint16) (Queue, error) {
 			return within(enter, func() (Queue, error) { return asQueue(nfqueue.Open(num)) })
 		},
-		InstallRules: func(ifname string, num uint16, conntrack bool) (*nfqueue.Rules, error) {
-			return within(enter, func() (*nfqueue.Rules, error) { return nfqueue.Install(ifname, num, conntrack) })
+		MissingTables: func() (list []string) { enter(func() { list = nfqueue.Missing() }); return list },
+		InstallRules: func(ifname string, num uint16, conntrack bool, made []string) (*nfqueue.Rules, error) {
+			return within(enter, func() (*nfqueue.Rules, error) { return nfqueue.Install(ifname, num, conntrack, made) })
 		},
 		RemoveRules: func(r *nfqueue.Rules) { enter(r.Remove) },
-		RemoveLeft:  func(ifname string) { enter(func() { nfqueue.RemoveLeft(ifname) }) },
+		RemoveLeft:  func(ifname string, made []string) { enter(func() { nfqueue.RemoveLeft(ifname, made) }) },
 		EnableEvents: func() error {
 			_, err := within(enter, func() (bool, error) { return true, conntrack.EnableEvents() })
 			return err
