@@ -198,6 +198,7 @@ func (e *Engine) heard(now int64, p *Peer, version uint8, info *syncproto.FrameI
 	p.Linux = info != nil
 	if info == nil {
 		e.peers.pf = now + forgetPeer
+		e.pfAppears(now, p, returned)
 	}
 	p.Frames++
 	if version == syncproto.Version6 {
@@ -210,6 +211,15 @@ func (e *Engine) heard(now int64, p *Peer, version uint8, info *syncproto.FrameI
 		e.repairHeard(now, p, info, returned)
 	}
 	p.Last = now
+}
+
+// pfAppears has a peer without a Linux region that comes, or comes back, asked
+// for the table that nobody has given us, once it has had the time to ask for
+// ours. A Linux peer repairHeard asks.
+func (e *Engine) pfAppears(now int64, p *Peer, returned bool) {
+	if (p.Frames == 0 || returned) && (e.bulk.state == SyncAlone || e.bulk.state == SyncFailed) {
+		e.bulk.again = now + bulkRetry
+	}
 }
 
 // speaks notes the format of a peer's states, and says once if it is not the one

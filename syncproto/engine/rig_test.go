@@ -40,6 +40,7 @@ func newRig(tb testing.TB, set func(*Config)) *rig {
 	g.e.Local(g.now, []pfstate.Event{{Kind: pfstate.EventDumpBegin}, {Kind: pfstate.EventDumpEnd}})
 	g.pass(60 * second) // nobody answers
 	g.sent()
+	g.e.bulkTo(SyncOK, never) // nor is asked later
 	return g
 }
 
