@@ -31,6 +31,7 @@ func (e *Engine) inClrs(x *rx, reg *syncproto.Region) {
 	if n == 0 || !e.mayClear(x.now, x.peer) {
 		return
 	}
+	e.keptCleared(list[:n])
 	more := false
 	for r := pfstate.Ref(1); r < e.tab.End(); r++ {
 		if !e.tab.InUse(r) || !e.cleared(e.tab.At(r), list[:n]) || x.late && x.now-e.tab.At(r).LastPeer < clrSlack {

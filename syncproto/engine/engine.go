@@ -120,6 +120,7 @@ type Engine struct {
 	defers  defers
 	life    life
 	expects expects
+	kept    kept
 	sieve   pfstate.Ref // cursor of the walk after a change of the filter, 0 none
 	lastOut int64       // when a frame last left
 	frameNo uint32
@@ -215,7 +216,7 @@ func (e *Engine) mtu() int {
 
 // Deadline says when Tick, and then NextFrame, are due. It may lie in the past.
 func (e *Engine) Deadline() int64 {
-	d := min(e.bulk.deadline(), e.peers.deadline(), e.claim.deadline(), e.wakeAt(), e.defers.deadline(), e.doubts.deadline(), e.expects.deadline())
+	d := min(e.bulk.deadline(), e.peers.deadline(), e.claim.deadline(), e.wakeAt(), e.defers.deadline(), e.doubts.deadline(), e.expects.deadline(), e.kept.deadline())
 	if e.dump.sweep != 0 || e.repair.sweep != 0 || e.sieve != 0 {
 		return 0
 	}
@@ -244,6 +245,7 @@ func (e *Engine) Tick(now int64) {
 	e.sieveTick(now)
 	e.checkTick(now)
 	e.expectTick(now)
+	e.kept.tick(now)
 }
 
 func (e *Engine) log(msg string, args ...any) {

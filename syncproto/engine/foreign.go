@@ -67,6 +67,14 @@ func (m *record) foreign(f syncproto.Format, w *syncproto.State) {
 	}
 }
 
+// countRoute counts a state that a pf sends another way than its routing table.
+// FreeBSD up to 13 tells the address only.
+func (e *Engine) countRoute(m *record) {
+	if m.pf.Rt != rtNone || m.pf.RtAddr != [16]byte{} {
+		e.reason(ReasonRouteTo)
+	}
+}
+
 // foreignToWire gives a pf back what it said.
 func foreignToWire(format syncproto.Format, f *pfstate.Foreign, w *syncproto.State) {
 	w.IfName, w.Rule, w.Anchor = f.IfName, f.Rule, f.Anchor

@@ -428,6 +428,7 @@ func (e *Engine) Flush(now int64) {
 			e.flushState(now, r)
 		}
 	}
+	e.kept = kept{}
 	e.clrs = append(e.clrs, syncproto.Clr{CreatorID: e.cfg.HostID})
 	e.dueBy(now)
 	e.bulk.again = now + flushWait

@@ -150,6 +150,9 @@ func goldenFeed(g *rig, p *golden.Packet) verdict {
 			}
 		}
 	}
+	for id := range g.e.kept.byName {
+		v.states[id] = true
+	}
 	for _, m := range g.says(0) {
 		if m.action != syncproto.ActBus && m.id.CreatorID != 0 {
 			v.replies[m.action.String()+" "+m.id.String()]++
@@ -227,6 +230,9 @@ func goldenRun(t *testing.T, c *golden.Case, format syncproto.Format) (diffs []s
 func (g *goldenModel) compare(t *testing.T, r *rig, packet int) {
 	var w syncproto.State
 	for id, peers := range g.peers {
+		if c := r.e.kept.find(id); c != nil && (peerFromWire(&c.State.Src) != peerFromWire(&peers[0]) || peerFromWire(&c.State.Dst) != peerFromWire(&peers[1])) {
+			t.Errorf("packet %d: %s is kept with %+v, %+v, want %+v", packet, id, c.State.Src, c.State.Dst, peers)
+		}
 		s := r.find(id)
 		if s == nil {
 			continue

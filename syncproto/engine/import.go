@@ -60,17 +60,14 @@ func (e *Engine) fromWire(x *rx, f syncproto.Format, w *syncproto.State, m *reco
 	if w.CreatorID == 0 {
 		return ReasonCreatorZero, false
 	}
-	wire, stack := w.Families(f)
-	m.af = familyOf(wire)
-	if m.af == 0 || wire != stack || w.Direction > syncproto.DirOut || w.Src.State > pfstate.PFTimeWait || w.Dst.State > pfstate.PFTimeWait {
-		return ReasonUnfit, false
-	}
-	if w.Key[0].RDomain|w.Key[1].RDomain != 0 {
-		return ReasonUnfit, false // the same endpoints may be others' in another routing domain
-	}
 	if w.StateFlags&syncproto.FlagNoSync != 0 {
 		return ReasonNoSync, false
 	}
+	if why, is := unfit(f, w); is {
+		return why, false
+	}
+	wire, _ := w.Families(f)
+	m.af = familyOf(wire)
 	m.keys(f, w)
 	m.src, m.dst = peerFromWire(&w.Src), peerFromWire(&w.Dst)
 	if x.info == nil {
@@ -318,6 +315,7 @@ func (e *Engine) insert(x *rx, m *record) {
 	e.tab.SetName(r, m.side, m.name)
 	e.take(x.now, r, m, true, true)
 	e.expectUsed(s)
+	e.countRoute(m)
 	e.imported = true
 	e.wantOp(r, pfstate.OpCreate)
 	e.acknowledge(x.now, r, m)

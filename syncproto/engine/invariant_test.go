@@ -8,7 +8,7 @@ import (
 
 // broken says what is wrong with the inside of an engine; "" if nothing is.
 func broken(e *Engine) string {
-	for _, check := range []func(*Engine) string{brokenQueues, brokenOps, brokenIndexes, brokenCounts} {
+	for _, check := range []func(*Engine) string{brokenQueues, brokenOps, brokenIndexes, brokenCounts, brokenKept} {
 		if s := check(e); s != "" {
 			return s
 		}
@@ -136,6 +136,30 @@ func brokenLimits(e *Engine) string {
 		if p.replies.used > replyBurst || p.clrs.used > clrBurst || p.bulks.used > bulkBurst {
 			return fmt.Sprintf("%s is over its limits: %+v", p.Addr, p)
 		}
+	}
+	return ""
+}
+
+// brokenKept: what is kept beside the table has its place, and no name is in
+// both.
+func brokenKept(e *Engine) string {
+	k := &e.kept
+	used := 0
+	for i := range k.list {
+		if !k.list[i].used {
+			continue
+		}
+		used++
+		id := pfstate.ID(k.list[i].State.StateID())
+		if place, ok := k.byName[id]; !ok || place != i {
+			return fmt.Sprintf("%s, kept at %d, leads to %d", id, i, place)
+		}
+		if _, _, ok := e.tab.ByName(id); ok {
+			return fmt.Sprintf("%s is kept, and in the table", id)
+		}
+	}
+	if used != len(k.byName) || used+len(k.free) != len(k.list) {
+		return fmt.Sprintf("%d kept, %d names, %d free of %d", used, len(k.byName), len(k.free), len(k.list))
 	}
 	return ""
 }

@@ -125,5 +125,5 @@ func (e *Engine) roomFor() bool {
 	if n := e.cfg.KernelMax; n > 0 && e.tab.Len() >= n-n/kernelReserve {
 		return false
 	}
-	return e.cfg.MaxStates == 0 || e.tab.Len()-e.carried < e.cfg.MaxStates
+	return e.cfg.MaxStates == 0 || e.tab.Len()-e.carried+e.kept.len() < e.cfg.MaxStates
 }

@@ -335,6 +335,7 @@ func (e *Engine) replace(x *rx, r pfstate.Ref, m *record) {
 func (e *Engine) pair(x *rx, r pfstate.Ref, m *record) {
 	s := e.tab.At(r)
 	e.nameSide(r, m.side, m.name)
+	e.countRoute(m)
 	orig, reply := s.Orig, s.Reply
 	if m.side == pfstate.SideIn {
 		orig = m.orig

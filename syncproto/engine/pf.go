@@ -164,6 +164,7 @@ func (e *Engine) nameSide(r pfstate.Ref, side pfstate.Side, id pfstate.ID) {
 		*f = pfstate.Foreign{}
 	}
 	e.tab.SetName(r, side, id)
+	e.kept.drop(id)
 }
 
 // second gives a connection that passes here the second name that a pf wants

@@ -16,8 +16,6 @@ func (d *difference) of(dialect string) bool { return strings.HasPrefix(dialect,
 // Reasons that several cases share.
 const (
 	bothVersions = "both versions are understood at any time"
-	noFamilies   = "Linux translates no address families in one entry"
-	noProxy      = "a proxied handshake has let nothing pass yet, and Linux cannot finish it; once it is over the update for the unknown name asks for the state"
 	noInterfaces = "a kernel entry is bound to no interface, so which ones the maker has does not matter; the connection lives"
 	ownReasons   = "failed imports count under their own reasons (creatorzero, alias, unfit), not as bad action, which looks like a wrong version"
 	noTables     = "a routing table of the maker is not used here, and goes back to it as it came"
@@ -28,18 +26,6 @@ const (
 var onPurpose = []difference{
 	{"bad-version-old", "openbsd6", "0: badstate -0+1, badver -1+0", bothVersions},
 	{"bad-version-new", "freebsd", "0: badact -0+1, badver -1+0", bothVersions},
-	{"nat46-in", "openbsd6", "0: states -1+0", noFamilies},
-	{"nat64-in", "openbsd6", "0: states -1+0", noFamilies},
-	{"nat46-in", "freebsd-1500", "0: states -1+0", noFamilies},
-	{"nat64-in", "freebsd-1500", "0: states -1+0", noFamilies},
-	{"rdomain", "openbsd6", "0: states -1+0", "the endpoints may be others' in the routing domain that Linux has"},
-	{"tcp-states-3", "openbsd6", "0: states -2+0", noProxy},
-	{"tcp-states-4", "openbsd6", "0: states -2+0", noProxy},
-	{"tcp-states-3", "freebsd-1500", "1: states -2+0", noProxy},
-	{"tcp-states-4", "freebsd-1500", "0: states -2+0; 1: states -2+0", noProxy},
-	{"tcp-states-3", "freebsd", "0: states -2+0", noProxy},
-	{"tcp-states-4", "freebsd", "0: states -2+0", noProxy},
-	{"upd-c-proxy", "", "0: states -1+0; 1: reply UPD_REQ -0+1, states -1+0; 2: reply UPD_REQ -0+1, states -1+0", noProxy},
 	{"bad-creatorid-zero", "freebsd", "0: badact -1+0", ownReasons},
 	{"bad-duplicate", "freebsd", "0: badact -1+0", ownReasons},
 	{"bad-ifname-unterminated", "freebsd", "0: badact -1+0, states -0+1", noInterfaces},

@@ -239,6 +239,9 @@ func (e *Engine) inState(x *rx, reg *syncproto.Region, b []byte) {
 	}
 	m := &e.scratch.record
 	if reason, ok := e.fromWire(x, reg.Format, w, m); !ok {
+		if e.keep(x, reg.Format, w, reason) {
+			return
+		}
 		e.reason(reason)
 		e.checkRefused(m.name, reason)
 		if reg.Action == syncproto.ActUpd {
@@ -248,6 +251,7 @@ func (e *Engine) inState(x *rx, reg *syncproto.Region, b []byte) {
 	}
 	m.isNew = reg.Action == syncproto.ActIns
 	name := m.name
+	e.kept.drop(name)
 	e.record(x, m)
 	e.heardOf(name)
 }
@@ -332,6 +336,9 @@ func (e *Engine) inUpdC(x *rx, reg *syncproto.Region, b []byte) {
 	id := pfstate.ID{ID: u.ID, CreatorID: u.CreatorID}
 	r, side, ok := e.tab.ByName(id)
 	if !ok {
+		if e.keptUpdC(x, u) {
+			return
+		}
 		if id.IsZero() || x.late && e.graves.has(id, x.index, x.info.Frame) {
 			return
 		}
@@ -340,6 +347,10 @@ func (e *Engine) inUpdC(x *rx, reg *syncproto.Region, b []byte) {
 	}
 	s := e.tab.At(r)
 	if s.Has(pfstate.FlagDead) {
+		return
+	}
+	if proxied(&u.Src, &u.Dst) { // late: what is in the table is past that
+		e.reason(ReasonSynproxy)
 		return
 	}
 	m := &e.scratch.record
@@ -391,6 +402,9 @@ func (e *Engine) inDelete(x *rx, id pfstate.ID) {
 	killed := e.extraFlag(x, id, syncproto.TLVKilled)
 	if !ok {
 		e.buried.put(id, killed)
+		if e.kept.drop(id) {
+			return
+		}
 		e.count(CountBadState) // normal: both ends expire the same state
 		return
 	}

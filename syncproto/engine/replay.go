@@ -86,6 +86,10 @@ func (p *Replay) States(now int64, dst []syncproto.State) []syncproto.State {
 			}
 		}
 	}
+	var k Kept
+	for next := p.e.Kept(now, 0, &k); next != 0; next = p.e.Kept(now, next, &k) {
+		dst = append(dst, k.State)
+	}
 	return dst
 }
 

@@ -98,14 +98,14 @@ func TestImportRules(t *testing.T) {
 		{"7", "1301 with a route", syncproto.Format1301, func(s *syncproto.State) { s.RtAddr[0] = 10 }, true, 0},
 		{"8", "a route to an unknown interface", syncproto.Format1400, func(s *syncproto.State) { s.Rt, s.RtIfName = 2, name("em7") }, true, 0},
 		{"8", "route-to", syncproto.Format6, func(s *syncproto.State) { s.Rt, s.RtAddr[0] = 1, 10 }, true, 0},
-		{"10", "families that differ", syncproto.Format1500, func(s *syncproto.State) { s.StackAF = 28 }, false, ReasonUnfit},
+		{"10", "families that differ", syncproto.Format1500, func(s *syncproto.State) { s.StackAF = 28 }, false, ReasonAfTo},
 		{"11", "a table beyond all", syncproto.Format1400, func(s *syncproto.State) { s.RTableID[0] = 9999 }, true, 0},
 		{"12", "SCTP without tags", syncproto.Format1400, func(s *syncproto.State) { s.Proto = pfstate.ProtoSCTP }, true, 0},
 		{"13", "id 0", syncproto.Format1301, func(s *syncproto.State) { s.ID = 0 }, true, 0},
 		{"13", "our own creatorid", syncproto.Format6, func(s *syncproto.State) { s.CreatorID = rigHost }, true, 0},
 		{"", "no-sync", syncproto.Format6, func(s *syncproto.State) { s.StateFlags = syncproto.FlagNoSync }, false, ReasonNoSync},
-		{"", "a routing domain", syncproto.Format6, func(s *syncproto.State) { s.Key[0].RDomain = 3 }, false, ReasonUnfit},
-		{"", "a proxied handshake", syncproto.Format6, func(s *syncproto.State) { s.Src.State = 11 }, false, ReasonUnfit},
+		{"", "a routing domain", syncproto.Format6, func(s *syncproto.State) { s.Key[0].RDomain = 3 }, false, ReasonRDomain},
+		{"", "a proxied handshake", syncproto.Format6, func(s *syncproto.State) { s.Src.State = 11 }, false, ReasonSynproxy},
 		{"", "multicast", syncproto.Format6, func(s *syncproto.State) {
 			s.Key[0].Addr[1], s.Key[1].Addr[1] = pfstate.Addr{224, 0, 0, 1}, pfstate.Addr{224, 0, 0, 1}
 		}, false, ReasonNoSync},
@@ -124,6 +124,10 @@ func TestImportRules(t *testing.T) {
 				w.Begin(nil, tt.format.Version(), 1480, nil)
 				w.AddState(a, tt.format, &st)
 				g.hear(rigBSD, w.End())
+				kept := tt.reason >= ReasonAfTo && tt.reason <= ReasonSynproxy
+				if (g.e.KeptLen() == 1) != kept {
+					t.Errorf("%d kept", g.e.KeptLen())
+				}
 				if got := g.e.tab.Len() == 1; got != tt.imported {
 					t.Errorf("imported %v", got)
 				}
@@ -132,7 +136,7 @@ func TestImportRules(t *testing.T) {
 					if g.e.Stats.Reason[tt.reason] != 1 {
 						t.Errorf("%s not counted", tt.reason)
 					}
-					if a == syncproto.ActUpd && tt.reason != ReasonNoSync || a == syncproto.ActUpd && tt.name == "no-sync" {
+					if a == syncproto.ActUpd && tt.reason != ReasonNoSync && !kept || a == syncproto.ActUpd && tt.name == "no-sync" {
 						badstate = 1
 					}
 				}

@@ -56,7 +56,11 @@ const (
 	ReasonRateBulk                      // a peer's bulk requests beyond its rate
 	ReasonRateReply                     // records that a peer would make us send beyond its share
 	ReasonRateClr                       // a peer's CLR beyond its rate
-	ReasonUnfit                         // a record that a Linux kernel cannot hold: af-to, synproxy, family
+	ReasonUnfit                         // a record of a family or direction that makes no sense
+	ReasonAfTo                          // a BSD's state that the kernel cannot hold, for it is between address families
+	ReasonRDomain                       // the same, for it is of a routing domain
+	ReasonSynproxy                      // the same, for a proxy is still opening the connection
+	ReasonRouteTo                       // a pf's state with a route of its own, which is the routing table's here
 	ReasonNoSync                        // kept to ourselves by a nosync filter, or a peer's record that matches it
 	ReasonCreatorZero                   // a record without creator
 	ReasonOverrun                       // the kernel dropped events
@@ -91,7 +95,7 @@ const (
 
 var reasonNames = [Reasons]string{
 	"delrefused", "collision", "alias", "later", "reused", "hostidclash", "ownframe", "badsrc", "toomanypeers",
-	"maxstates", "rateinsert", "ratebulk", "ratereply", "rateclr", "unfit", "nosync", "creatorzero", "overrun", "reconciled", "lost", "revived",
+	"maxstates", "rateinsert", "ratebulk", "ratereply", "rateclr", "unfit", "afto", "rdomain", "synproxy", "routeto", "nosync", "creatorzero", "overrun", "reconciled", "lost", "revived",
 	"framelost", "frameasked", "frameresent",
 	"checks", "checkasked", "checktold", "checkbuckets", "checkdiffered", "checkhealed", "checkunhealed", "badcheck", "checkdropped", "reqdropped", "deletelate", "leftover", "expectunfit",
 	"kernexists", "kernfull", "kernunsupported", "kerninvalid", "kernbusy", "kerndenied", "kernerror",

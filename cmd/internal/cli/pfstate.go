@@ -177,8 +177,26 @@ func verboseText(w io.Writer, s *control.State, v *pfView) error {
 			io.WriteString(w, f.text)
 		}
 	}
+	if s.Route != nil {
+		fmt.Fprintf(w, ", %s", routeText(s.Route))
+	}
+	if s.Reason != "" {
+		fmt.Fprintf(w, ", not in kernel: %s", text.Vis(s.Reason))
+	}
 	_, err := io.WriteString(w, "\n")
 	return err
+}
+
+// routeText follows FreeBSD's pfctl: "route-to: 10.0.0.1@em1".
+func routeText(r *control.Route) string {
+	t := r.Kind + ":"
+	if r.Addr != "" {
+		t += " " + r.Addr
+	}
+	if r.IfName != "" {
+		t += "@" + text.Vis(r.IfName)
+	}
+	return t
 }
 
 // seqText follows print_seq.

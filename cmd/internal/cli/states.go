@@ -110,6 +110,8 @@ func (a *app) printState(s *control.State, o *statesOptions) error {
 	switch {
 	case a.json:
 		return a.out.object(s)
+	case o.ct && s.Reason != "":
+		return nil // conntrack has no words for it
 	case o.ct:
 		return ctText(a.out, s)
 	}

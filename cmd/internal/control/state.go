@@ -34,6 +34,8 @@ type State struct {
 	From    string `json:"from,omitempty"`   // address of the peer it came from
 	Carried bool   `json:"carried"`          // carried here
 	Kernel  bool   `json:"in_kernel"`        // nf_conntrack has the entry
+	Reason  string `json:"reason,omitempty"` // why nf_conntrack cannot have it: afto, rdomain, synproxy
+	Route   *Route `json:"route,omitempty"`  // a pf's route, which is not followed here
 	NoSync  bool   `json:"nosync,omitempty"` // matches a no-sync filter
 	Mark    uint32 `json:"mark"`             // conntrack mark
 	Zone    uint16 `json:"zone"`             // conntrack zone, original direction
@@ -66,6 +68,13 @@ type Name struct {
 	Direction uint8   `json:"direction"`
 	ID        HexID64 `json:"id"`
 	CreatorID HexID   `json:"creatorid"`
+}
+
+// Route is how a pf sends the packets of a state.
+type Route struct {
+	Kind   string `json:"kind"` // pf.conf(5)'s word
+	Addr   string `json:"addr,omitempty"`
+	IfName string `json:"ifname,omitempty"`
 }
 
 // ICMP is type and code of the query.

@@ -9,18 +9,35 @@ import (
 	"github.com/pfsync/pfsync/cmd/internal/control"
 	"github.com/pfsync/pfsync/pfstate"
 	"github.com/pfsync/pfsync/syncproto"
+	"github.com/pfsync/pfsync/syncproto/engine"
 )
 
 // walkStep is how many table slots one turn of the loop gives to a client.
 const walkStep = 512
 
 // States implements control.Backend: the loop walks the table in steps and does
-// other things between two.
+// other things between two. After it come the states of BSDs that no kernel here
+// can hold.
 func (d *Daemon) States(ctx context.Context, _ control.StateQuery, emit func([]control.State) error) error {
+	next, place := pfstate.Ref(1), 0
+	err := d.walkAll(ctx, emit, func(dst []control.State) ([]control.State, bool) {
+		next, dst = d.loop.walk(next, dst)
+		return dst, next != 0
+	})
+	if err != nil {
+		return err
+	}
+	return d.walkAll(ctx, emit, func(dst []control.State) ([]control.State, bool) {
+		place, dst = d.loop.walkKept(place, dst)
+		return dst, place != 0
+	})
+}
+
+// walkAll emits what step appends, turn of the loop by turn, while there is more.
+func (d *Daemon) walkAll(ctx context.Context, emit func([]control.State) error, step func([]control.State) ([]control.State, bool)) error {
 	buf := make([]control.State, 0, walkStep)
-	for next := pfstate.Ref(1); next != 0; {
-		buf = buf[:0]
-		err := d.loop.do(ctx, func() { next, buf = d.loop.walk(next, buf) })
+	for more := true; more; {
+		err := d.loop.do(ctx, func() { buf, more = step(buf[:0]) })
 		if err == nil && len(buf) > 0 {
 			err = emit(buf)
 		}
@@ -47,6 +64,44 @@ func (l *loop) walk(from pfstate.Ref, dst []control.State) (pfstate.Ref, []contr
 	return end, dst
 }
 
+// walkKept is walk for the states beside the table.
+func (l *loop) walkKept(place int, dst []control.State) (int, []control.State) {
+	var k engine.Kept
+	for range walkStep {
+		if place = l.eng.Kept(l.now, place, &k); place == 0 {
+			break
+		}
+		v := fromRecord(&k.State)
+		v.Origin, v.Reason = control.OriginPeer, k.Why.String()
+		if from := l.maker(k.State.CreatorID); from.IsValid() {
+			v.From = from.String()
+		}
+		v.Route = routeOf(k.State.Rt, k.State.RtAddr, k.State.RtIfName, k.State.Key[syncproto.KeyWire].AF)
+		dst = append(dst, v)
+	}
+	return place, dst
+}
+
+// routeNames are pf.conf(5)'s words for OpenBSD's numbers; FreeBSD up to 13 does
+// not tell which it is.
+var routeNames = [...]string{"route", "route-to", "dup-to", "reply-to", "fastroute"}
+
+// routeOf is nil if there is none. af is OpenBSD's number.
+func routeOf(rt uint8, addr [16]byte, ifname syncproto.Name, af uint8) *control.Route {
+	if rt == 0 && addr == [16]byte{} || int(rt) >= len(routeNames) {
+		return nil
+	}
+	r := &control.Route{Kind: routeNames[rt], IfName: ifname.String()}
+	switch {
+	case addr == [16]byte{}:
+	case af == syncproto.FamilyIPv4:
+		r.Addr = netip.AddrFrom4([4]byte(addr[:4])).String()
+	default:
+		r.Addr = netip.AddrFrom16(addr).String()
+	}
+	return r
+}
+
 // state makes a state to be shown.
 func (l *loop) state(r pfstate.Ref) control.State {
 	var w syncproto.State
@@ -71,6 +126,8 @@ func (l *loop) state(r pfstate.Ref) control.State {
 	}
 	if x := l.eng.Table().Extra(s); x != nil {
 		addExtra(&v, x)
+		f := &x.Foreign[s.MainSide()]
+		v.Route = routeOf(f.Rt, f.RtAddr, f.RtIfName, v.AF)
 	}
 	return v
 }

@@ -22,6 +22,7 @@ func (d *Daemon) Stats(ctx context.Context) (control.Stats, error) {
 		st.Count[engine.CountOPackets] -= l.out6
 		st.Count[engine.CountOPackets6] += l.out6
 		l.addOwn(own)
+		own["kept"] = uint64(l.eng.KeptLen())
 	})
 	if err != nil {
 		return control.Stats{}, err
