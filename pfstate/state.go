@@ -84,7 +84,7 @@ const (
 	FlagAnnounced                  // has been sent, or came from a peer
 	FlagRefused                    // the kernel did not take it
 	FlagAckOut                     // with FlagAckWanted, or on its queue: what is waited for is the name of the out side
-	FlagDoubted                    // a peer that does not carry it says that it is further than here
+	FlagDoubted                    // a peer that does not carry it says that it is further than here; of what is refused: its carrier is asked for its time
 	FlagRetried                    // the create found the tuple taken, and was tried again
 	FlagUnsure                     // carried here for want of anybody else, not for a packet seen
 	FlagLiveness                   // queued only to tell that it lives

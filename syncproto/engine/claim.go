@@ -328,7 +328,12 @@ func (e *Engine) refreshed(now int64, s *pfstate.State, f *pfstate.Flow) bool {
 		return false
 	}
 	ends := now + int64(f.Timeout)*second
-	if s.KernExpire != 0 && ends <= s.KernExpire+refreshSlack {
+	switch {
+	case s.KernExpire == 0:
+	case ends < s.KernExpire-refreshSlack:
+		e.shorter(s, ends)
+		return false
+	case ends <= s.KernExpire+refreshSlack:
 		return false
 	}
 	if !s.Carried() && ends <= s.Expire {
@@ -337,6 +342,15 @@ func (e *Engine) refreshed(now int64, s *pfstate.State, f *pfstate.Flow) bool {
 	}
 	s.Expire, s.KernExpire = ends, ends
 	return true
+}
+
+// shorter: the kernel will end an entry earlier than we thought. The event of
+// its last packet was old when we read it, after a stop or in a storm.
+func (e *Engine) shorter(s *pfstate.State, ends int64) {
+	if s.Carried() && s.Expire <= s.KernExpire {
+		s.Expire = ends
+	}
+	s.KernExpire = ends
 }
 
 // fixed reports whether packets do not refresh an entry: GRE's, if we made it

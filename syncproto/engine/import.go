@@ -73,7 +73,6 @@ func (e *Engine) fromWire(x *rx, f syncproto.Format, w *syncproto.State, m *reco
 	if x.info == nil {
 		m.foreign(f, w)
 		m.carried = !x.peer.sending
-		m.pf.Halves = true
 		if m.expire == 0 { // pf restarts the timeout (pfsync-protocol.md section 10)
 			m.expire = e.timeoutOf(m)
 		}

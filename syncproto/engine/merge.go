@@ -25,10 +25,14 @@ func (e *Engine) updateKnown(x *rx, r pfstate.Ref, m *record) {
 	if !m.carried && !s.Has(pfstate.FlagInKernel) && int64(m.expire)*second <= refreshSlack {
 		return // it is over there too
 	}
+	asked := s.Flags & (pfstate.FlagRefused | pfstate.FlagDoubted)
 	stale := e.merge(x.now, r, m)
 	if stale > 0 {
 		e.count(CountStale)
 		e.pushC(x.now, r)
+	}
+	if m.carried && asked == pfstate.FlagRefused|pfstate.FlagDoubted { // gotOther knows more now
+		e.wantOp(r, pfstate.OpGet)
 	}
 	if stale < 2 && s.Tries > 0 && (m.carried || s.Tries&triesDenied == 0) {
 		s.Tries = 0
@@ -218,6 +222,11 @@ func (e *Engine) otherHalf(m *record) pfstate.Ref {
 	if r, reply, ok := e.tab.ByTuple(&t, m.af, m.proto, m.zone[1]); ok && reply {
 		return r
 	}
+	if r, reply, ok := e.tab.ByTuple(&m.reply, m.af, m.proto, m.zone[1]); ok && reply { // translated both ways, and known whole
+		if s := e.tab.At(r); s.Orig.Src == m.orig.Src && s.Orig.SrcPort == m.orig.SrcPort {
+			return r
+		}
+	}
 	return 0
 }
 
@@ -243,6 +252,9 @@ func (e *Engine) meet(x *rx, r pfstate.Ref, m *record) {
 		e.replace(x, r, m)
 	case e.outdated(s, m):
 		e.reason(ReasonLater)
+	case !m.linux && e.begunAnew(s, m):
+		e.reason(ReasonLater)
+		e.deleteName(x.now, m.name, false)
 	case !m.linux && s.Name(m.side).IsZero() && !s.MainName().IsZero():
 		e.pair(x, r, m)
 	case m.linux && m.reply != s.Reply:
@@ -265,6 +277,13 @@ func earlier(m *record, s *pfstate.State) bool {
 // its maker has seen the next one begin.
 func over(s *pfstate.State, m *record) bool {
 	return s.Proto == pfstate.ProtoTCP && !s.Carried() && max(s.Src.State, s.Dst.State) > pfstate.PFEstablished && max(m.src.State, m.dst.State) <= pfstate.PFEstablished
+}
+
+// begunAnew reports whether a connection passes here under our name, and a
+// transfer tells of one of its tuple that closes: an earlier one.
+func (e *Engine) begunAnew(s *pfstate.State, m *record) bool {
+	return s.Proto == pfstate.ProtoTCP && s.Has(pfstate.FlagCarried) && !m.carried && e.ours(s.MainName()) &&
+		max(s.Src.State, s.Dst.State) <= pfstate.PFEstablished && max(m.src.State, m.dst.State) > pfstate.PFEstablished
 }
 
 // nameLike is the name of s that the record's would take the place of. A pf

@@ -290,10 +290,20 @@ func (e *Engine) gotOther(now int64, r pfstate.Ref, f *pfstate.Flow) {
 	if here <= there+refreshSlack {
 		s.Flags |= pfstate.FlagRefused
 		s.Flags &^= pfstate.FlagAckWanted
+		e.askTime(now, s)
 		return
 	}
 	e.uproot(f)
 	e.wantOp(r, pfstate.OpCreate)
+}
+
+// askTime: who carries it is asked for how long ago its last packet is. What we
+// have been told of that may be as old as our kernel's entry.
+func (e *Engine) askTime(now int64, s *pfstate.State) {
+	if now-s.LastPeer >= refreshSlack {
+		s.Flags |= pfstate.FlagDoubted
+		e.requestState(now, s)
+	}
 }
 
 // uproot deletes a kernel entry that no state of ours stands for.

@@ -49,6 +49,7 @@ type Peer struct {
 	replies  bucket // records sent for its sake
 	clrs     bucket // walks for its CLR
 	gap      gap
+	oldest   uint32 // oldest frame heard of its present run
 
 	runSince              int64 // since when we know that its present run lasts
 	doubt                 bool  // a check is due at doubtAt

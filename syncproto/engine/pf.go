@@ -100,27 +100,29 @@ func staleWords(proto uint8, have, got *pfstate.Peer, src bool) bool {
 }
 
 // takeWords keeps what a pf told: all of a state's first record, then halves
-// and times; a pf changes no more than these of a state that it has.
+// and times; a pf changes no more than these of a state that it has. Of what
+// passes here its halves are old and not kept.
 func (e *Engine) takeWords(now int64, s *pfstate.State, m *record, src, dst bool) {
 	if m.side > pfstate.SideOut || s.Name(m.side) != m.name || !m.pf.Set && s.Ext == 0 {
 		return
 	}
+	first := false
 	if m.pf.Set {
 		if f := &e.tab.NeedExtra(s).Foreign[m.side]; !f.Set {
-			*f = m.pf
+			*f, first = m.pf, true
 		}
 	}
 	f := e.foreign(s, m.side)
 	if f == nil || m.linux || s.Has(pfstate.FlagCarried) {
 		return
 	}
-	if src {
+	if src || first {
 		takePeer(&f.Src, &m.src)
 	}
-	if dst {
+	if dst || first {
 		takePeer(&f.Dst, &m.dst)
 	}
-	f.Halves = f.Halves || src && dst
+	f.Halves = f.Halves || first || src && dst
 	f.Timeout = m.timeout
 	expire := now + int64(m.expire)*second
 	if m.compressed {

@@ -97,6 +97,15 @@ func (g *gap) missing(now int64, epoch, first, last uint32) {
 	g.n++
 }
 
+// missingBefore is missing for a range before all that has been heard.
+func (g *gap) missingBefore(now int64, epoch, first, last uint32) {
+	if g.n == maxGaps {
+		g.ranges[0].First = first
+		return
+	}
+	g.missing(now, epoch, first, last)
+}
+
 // arrived takes frames first to last off what is missing.
 func (g *gap) arrived(first, last uint32) {
 	var kept gap
@@ -121,7 +130,7 @@ func (g *gap) arrived(first, last uint32) {
 func (e *Engine) repairHeard(now int64, p *Peer, info *syncproto.FrameInfo, returned bool) {
 	if p.Epoch != info.Epoch {
 		restarted := p.Epoch != 0
-		p.Epoch, p.Frame, p.gap, p.runSince = info.Epoch, info.Frame, gap{}, now
+		p.Epoch, p.Frame, p.oldest, p.gap, p.runSince = info.Epoch, info.Frame, info.Frame, gap{}, now
 		p.fromStart = !e.imported
 		e.countGaps()
 		switch {
@@ -136,6 +145,7 @@ func (e *Engine) repairHeard(now int64, p *Peer, info *syncproto.FrameInfo, retu
 	switch {
 	case d < 0:
 		p.gap.arrived(info.Frame, info.Frame)
+		e.repairEarlier(now, p, info)
 	case d > sentFrames:
 		p.Frame, p.gap = info.Frame, gap{}
 		e.lostFrames(p, uint64(d-1))
@@ -148,6 +158,24 @@ func (e *Engine) repairHeard(now int64, p *Peer, info *syncproto.FrameInfo, retu
 		p.Frame = info.Frame
 	}
 	e.countGaps()
+}
+
+// maxLate is how many frames a frame may be late and say something about
+// those between.
+const maxLate = 64
+
+// repairEarlier: a frame may have been overtaken by the first one that we heard
+// of this run, the start of a transfer say; then those between are missing too.
+func (e *Engine) repairEarlier(now int64, p *Peer, info *syncproto.FrameInfo) {
+	d := framesFrom(info.Frame, p.oldest)
+	if d <= 0 || d > maxLate {
+		return
+	}
+	if d > 1 {
+		e.lostFrames(p, uint64(d-1))
+		p.gap.missingBefore(now, info.Epoch, frameAfter(info.Frame), frameBefore(p.oldest))
+	}
+	p.oldest = info.Frame
 }
 
 func (e *Engine) lostFrames(p *Peer, n uint64) {

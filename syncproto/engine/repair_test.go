@@ -80,6 +80,19 @@ func TestFrameGap(t *testing.T) {
 			t.Error("diverged")
 		}
 	})
+	t.Run("by the first one heard", func(t *testing.T) {
+		r := newDesk(t)
+		r.linkUp()
+		r.dump()
+		r.sent()
+		start := r.b.bytes(1, syncproto.InfoSending, []item{bus(syncproto.BusStart)})
+		r.b.frame = 3
+		r.b.say()
+		r.e.Remote(r.now, r.b.addr, start)
+		r.b.say(bus(syncproto.BusEnd))
+		r.pass(gapPatience)
+		r.expect("sent", r.sent(), "want bbbb 2-3")
+	})
 	t.Run("forgotten", func(t *testing.T) {
 		r := gap(t, 2)
 		r.pass(gapPatience)

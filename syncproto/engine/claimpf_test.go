@@ -1,0 +1,66 @@
+package engine
+
+import (
+	"testing"
+
+	"github.com/pfsync/pfsync/pfstate"
+	"github.com/pfsync/pfsync/syncproto"
+)
+
+// sloppyPair is a pair of the desk's pf, D5 and D6.
+func sloppyPair(nat func(*pfstate.Flow), half uint8, expire uint32) (in, out syncproto.State) {
+	in, out = strictPair(nat, half, half)
+	in.ID, out.ID = 5, 6
+	for _, st := range []*syncproto.State{&in, &out} {
+		st.CreatorID, st.StateFlags, st.Expire = 0xd000, syncproto.FlagSloppy, expire
+	}
+	return in, out
+}
+
+// transferPF lets a pf send a pair as its table.
+func (r *desk) transferPF(in, out syncproto.State) {
+	r.bsd.say(busOf(r.bsd.creator, syncproto.BusStart))
+	for _, st := range []*syncproto.State{&in, &out} {
+		r.bsd.say(item{put: func(w *syncproto.Builder) { w.AddState(syncproto.ActUpd, syncproto.Format6, st) }})
+	}
+	r.bsd.say(busOf(r.bsd.creator, syncproto.BusEnd))
+	r.pass(0)
+}
+
+// TestClaimPF: an entry found at start is claimed by both names of a pf's pair,
+// however it is translated. What passes here is told as it is here.
+func TestClaimPF(t *testing.T) {
+	for name, nat := range map[string]func(*pfstate.Flow){"plain": nil, "snat": snat, "dnat": dnat, "both": both} {
+		for when, expire := range map[string]uint32{"passes here": 86400, "does not": 432000} {
+			t.Run(name+", "+when, func(t *testing.T) {
+				in, out := sloppyPair(nat, pfstate.PFEstablished, expire)
+				kernel := tcpFlow(pfstate.TCPEstablished, nat)
+				kernel.Timeout = 432000
+				r := starting(t, kernel)
+				r.transferPF(in, out)
+				r.expectOps()
+				r.sent()
+				a, b := pfstate.ID(in.StateID()), pfstate.ID(out.StateID())
+				if s := r.state(a); s == nil || s.Name(pfstate.SideIn) != a || s.Name(pfstate.SideOut) != b || s.Carried() != (expire == 86400) {
+					t.Fatalf("%+v", s)
+				}
+				r.bsd.say(ask(a))
+				r.expectSent("UPD D5 4:4 tlv 16", "UPD D6 4:4 tlv 16")
+			})
+		}
+	}
+}
+
+// TestClaimPFEarlier: what a transfer tells of a pair that closes, while a later
+// connection of the tuple opens here, is told over by both names.
+func TestClaimPFEarlier(t *testing.T) {
+	for name, nat := range map[string]func(*pfstate.Flow){"plain": nil, "snat": snat, "dnat": dnat, "both": both} {
+		t.Run(name, func(t *testing.T) {
+			in, out := sloppyPair(nat, pfstate.PFTimeWait, 5)
+			r := starting(t, tcpFlow(pfstate.TCPSynSent, dnat))
+			r.transferPF(in, out)
+			r.expectOps()
+			r.expect("deleted", r.until(r.now + second/2)[:2], "DEL_C D5", "DEL_C D6")
+		})
+	}
+}
