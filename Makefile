@@ -8,6 +8,7 @@ PREFIX      ?= /usr/local
 DESTDIR     ?=
 FUZZTIME    ?= 1m
 SEEDS       ?= 10000
+FROM        ?= 0
 GOTEST_FLAGS ?=
 # A package that takes so long hangs, and its stacks show where.
 GOTEST_TIMEOUT ?= 9m
@@ -107,9 +108,9 @@ man: ## check the manual pages
 ci: lint ## what continuous integration runs
 	bash .ci/run
 
-simulate: ## firewalls on a bad link, SEEDS= of them
+simulate: ## firewalls on a bad link, SEEDS= of them, FROM= the first
 	@$(SETUP) build
-	SEEDS=$(SEEDS) $(GO) test -count=1 -v -run TestSimulation ./syncproto/engine/...
+	SEEDS=$(SEEDS) FROM=$(FROM) $(GO) test -count=1 -v -timeout 2h -run TestSimulation ./syncproto/engine/...
 
 faults: ## daemons, machines and links that fail under RATE= connections a second
 	@$(SETUP) test

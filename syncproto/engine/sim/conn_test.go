@@ -211,10 +211,11 @@ func (w *world) path(c *conn, reply bool) *node {
 	return m
 }
 
-// passed: a packet of a connection got through.
-func (w *world) passed(n *node, c *conn) {
+// passed: a packet of a connection got through by an entry, perhaps an earlier
+// connection's.
+func (w *world) passed(n *node, c *conn, e *entry) {
 	c.where, c.last, c.gone = n, w.now, false
-	n.saw[c.key()] = true
+	n.see(&e.f)
 }
 
 // ended: a kernel's entry is gone by itself, or because somebody wished so.

@@ -8,7 +8,7 @@
 // shrink a scenario that fails to a smaller one that still does, and tell the
 // story of the connection that it is about. All of it is test code:
 //
-//	make simulate SEEDS=10000                     many seeds
+//	make simulate SEEDS=10000 FROM=20000          many seeds, from one on
 //	SIM='207 nodes=2 conns=3 faults=1' go test .  one scenario, with its trace
 //
 // Spec: design.md sections 5 to 7.

@@ -27,6 +27,7 @@ func (n *node) forward(p *packet, done func(ok bool)) {
 	no, gen, f := n.pkts, n.starts, n.heldFlow(p, kind)
 	n.w.q.put(max(n.w.now, n.frozen), func() { // when the daemon reads its queue
 		if n.running() && n.starts == gen {
+			n.see(&f)
 			n.read()
 			n.eng.Held(n.w.now, no, kind, &f)
 			n.step()

@@ -10,6 +10,7 @@ import (
 // What must be true. At any time:
 //
 //   - no connection goes back, or is killed while it lives (ops_test.go, conn_test.go);
+//   - nothing that came from a peer is sent as one's own (echo_test.go);
 //   - no storm: frames do not answer frames for ever (link_test.go);
 //   - a held packet is released once, in order, in time (forward_test.go).
 //

@@ -63,6 +63,7 @@ func (w *world) counted(from *node, b []byte) {
 	if w.storm++; w.storm == stormMax {
 		w.complain(key{}, "frames answer frames for ever")
 	}
+	w.own(from, b)
 	if w.tracing || w.listening {
 		w.read(from, b)
 	}

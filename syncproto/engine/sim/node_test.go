@@ -33,7 +33,7 @@ type node struct {
 	cable  bool           // has carrier
 	frozen int64          // the daemon stands still until then
 	inBox  []frame
-	saw    map[key]bool // of which packets have passed since boot
+	saw    map[key]bool // what it knows by itself since boot, by both tuples
 
 	settleAt int64 // next look at what the next daemon has to know
 	wake     int64 // when the engine is next run, 0 not planned
@@ -77,6 +77,9 @@ func (n *node) start() {
 	if w.tracing {
 		n.cfg.Log = func(msg string, args ...any) { w.log("%s: %s %v", n.name, msg, args) }
 		w.log("%s: daemon starts, kernel kept %v with %d entries, down for %v", n.name, n.kept, len(n.k.list), down)
+	}
+	for _, e := range n.k.list {
+		n.see(&e.f)
 	}
 	n.eng = engine.New(w.now, n.cfg)
 	n.kept = true

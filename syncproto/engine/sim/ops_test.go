@@ -67,5 +67,8 @@ func (k *kernel) update(op *pfstate.Op, e *entry) {
 	e.f.ProtoState = op.Flow.ProtoState
 	e.f.Status |= op.Flow.Status
 	e.f.TCPFlags = op.Flow.TCPFlags
+	if op.Flow.Has&pfstate.HasMark != 0 {
+		e.f.Mark = op.Flow.Mark
+	}
 	e.ends = k.w.now + int64(op.Flow.Timeout)*second
 }

@@ -55,7 +55,7 @@ func (k *kernel) begin(p *packet) bool {
 	e.f.Status = pfstate.StatusConfirmed
 	k.refresh(e)
 	k.add(e)
-	k.w.passed(k.n, p.c)
+	k.w.passed(k.n, p.c, e)
 	k.tell(pfstate.EventNew, e.f, pfstate.HasTimeout, false)
 	return true
 }
@@ -88,7 +88,7 @@ func (k *kernel) meet(e *entry, p *packet, back bool) {
 	changed = changed || add&^e.f.Status != 0
 	e.f.Status |= add
 	e.conn, e.passed = p.c, k.w.now
-	k.w.passed(k.n, p.c)
+	k.w.passed(k.n, p.c, e)
 	k.refresh(e)
 	if changed {
 		k.tell(pfstate.EventUpdate, e.f, pfstate.HasTimeout, false)

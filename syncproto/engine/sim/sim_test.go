@@ -11,20 +11,22 @@ import (
 	"testing"
 )
 
-// seeds is what a run simulates: SEEDS seeds from SEED on.
+// seeds is what a run simulates: SEEDS seeds from FROM on.
 func seeds() (first, n uint64) {
 	n = 1000
 	if v, err := strconv.ParseUint(os.Getenv("SEEDS"), 10, 32); err == nil {
 		n = v
 	}
-	if v, err := strconv.ParseUint(os.Getenv("SEED"), 10, 64); err == nil {
+	if v, err := strconv.ParseUint(os.Getenv("FROM"), 10, 64); err == nil {
 		first = v
 	}
 	return first, n
 }
 
-// maxFailed is how many failed seeds are told of.
-const maxFailed = 5
+const (
+	maxFailed  = 50 // seeds, then a run ends
+	maxStories = 5  // are told of those, all others are named
+)
 
 // TestSimulation runs many scenarios, on all cores, or the one that SIM says.
 func TestSimulation(t *testing.T) {
@@ -52,8 +54,12 @@ func TestSimulation(t *testing.T) {
 		})
 	}
 	all.Wait()
-	for _, w := range failed.list {
-		t.Errorf("%s", explain(w))
+	for i, w := range failed.list {
+		if i < maxStories {
+			t.Errorf("%s", explain(w))
+		} else {
+			t.Errorf("seed %d: %s", w.sc.seed, w.complaints[0])
+		}
 	}
 	t.Logf("%d seeds", n)
 }
