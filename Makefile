@@ -141,9 +141,9 @@ picture: ## scripts/picture.svg, the picture in README.md
 	@$(MAKE) --no-print-directory -s all bin/traffic
 	@bash scripts/picture.sh
 
-test-vm: ## kernel tests on Debian's stock kernel, under qemu
+test-vm: ## kernel tests on Debian's stock kernel, under qemu: PACKAGES=, RUN=
 	@$(SETUP) vm
-	bash scripts/vm-test.sh
+	bash scripts/vm-test.sh $(PACKAGES)
 
 clean: ## remove bin
 	rm -rf bin

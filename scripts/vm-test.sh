@@ -3,7 +3,8 @@
 #
 # Without arguments all packages that use the test bed, but those that look at
 # programs which are not in the machine.  The tests are built here and run
-# there, each in a directory with its testdata.  RUN= picks tests by name.
+# there, each in a directory with its testdata.  RUN= picks tests by name,
+# TESTFLAGS=-test.v names each.
 set -eu
 cd "$(dirname "$0")/.."
 go=${GO:-go}

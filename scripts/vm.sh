@@ -39,13 +39,18 @@ modules='nf_tables nft_ct nft_chain_nat nft_nat nft_masq nft_queue nft_log nft_o
 tools='env nsenter timeout bash bridge ip nft xtables-nft-multi conntrack tcpdump sysctl ping ss
 	unshare setpriv'
 
+newest() {
+	apt-cache depends linux-image-cloud-amd64 2>/dev/null |
+		awk '/Depends: linux-image/ { print $2; exit }'
+}
+
 # kernel unpacks the newest stock kernel once.
 kernel() {
 	[ -d "$cache/kernel/lib/modules" ] && return
 	mkdir -p "$cache/kernel"
 	local package
-	package=$(apt-cache depends linux-image-cloud-amd64 |
-		awk '/Depends: linux-image/ { print $2; exit }')
+	package=$(newest)
+	[ -n "$package" ] || package=$(apt-get update -qq && newest)
 	(cd "$cache" && apt-get download -q "$package" && dpkg-deb -x "$package"_*.deb kernel)
 	/sbin/depmod -b "$cache/kernel" "$(version)"
 }
