@@ -160,9 +160,12 @@ func (e *Engine) idleThere(m *record) int64 {
 	return (int64(e.cfg.Timeouts.For(m.proto, state, status)) - int64(m.expire)) * second
 }
 
-// dump follows one dump of the kernel's table at a time.
+// dump follows one dump of the kernel's table at a time, and one of a part of it
+// that is made while one of the whole is under way.
 type dump struct {
 	running  bool
+	inner    bool  // the one of a part is
+	outer    int64 // start of the other meanwhile
 	partial  bool
 	crowded  bool  // more ended than tombs has room for: an unknown record may be of the dead
 	gen      uint8 // of State.Seen
@@ -189,9 +192,10 @@ func (d *dump) bury(f *pfstate.Flow) {
 
 // NeedDump reports whether a whole dump is wanted at once: events were lost, or
 // a filter was taken away.
-func (e *Engine) NeedDump() bool {
-	return (e.dump.diverged || e.dump.wanted || e.look.wanted) && !e.dump.running
-}
+func (e *Engine) NeedDump() bool { return e.WantsDump() && !e.dump.running }
+
+// WantsDump reports whether one is wanted, though another one is under way.
+func (e *Engine) WantsDump() bool { return e.dump.diverged || e.dump.wanted || e.look.wanted }
 
 func (e *Engine) overrun() {
 	e.reason(ReasonOverrun)
@@ -208,6 +212,11 @@ func (e *Engine) overrun() {
 // more.
 func (e *Engine) dumpBegin(now int64, filtered bool) {
 	d := &e.dump
+	if d.running && filtered {
+		d.inner, d.outer, d.start = true, d.start, now
+		e.buryDoomed()
+		return
+	}
 	d.running, d.partial, d.crowded, d.start = true, filtered, false, now
 	d.tombs = map[entryKey]struct{}{}
 	e.buryDoomed()
@@ -379,9 +388,17 @@ func (e *Engine) refreshFixed(now int64, r pfstate.Ref, f *pfstate.Flow, passed 
 // what the kernel has refused.
 func (e *Engine) dumpEnd(now int64, ended, filtered bool) {
 	d := &e.dump
+	start := d.start
+	switch {
+	case d.inner && filtered:
+		d.inner, d.start = false, d.outer
+		return
+	case d.inner: // it ends before the one within it has begun
+		d.inner, start = false, d.outer
+	default:
+		d.running, d.tombs = false, nil
+	}
 	whole := ended && !d.partial && !filtered
-	d.running = false
-	d.tombs = nil
 	e.lookDumped(now, whole)
 	if !whole {
 		d.wanted = d.wanted || d.serving
@@ -390,7 +407,7 @@ func (e *Engine) dumpEnd(now int64, ended, filtered bool) {
 		}
 		return
 	}
-	d.sweep, d.swept, d.all, d.full = 1, d.start, true, false
+	d.sweep, d.swept, d.all, d.full = 1, start, true, false
 	if d.diverged {
 		d.diverged = false
 		e.doubtOurs(now)

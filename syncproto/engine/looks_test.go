@@ -88,3 +88,53 @@ func TestAskedForWhatIsLate(t *testing.T) {
 		})
 	}
 }
+
+// TestLookWithin: while a dump of the whole table takes its time, a filtered one
+// tells of life, also of what began meanwhile; either may end first.
+func TestLookWithin(t *testing.T) {
+	begin := func(partial bool) pfstate.Event {
+		return pfstate.Event{Kind: pfstate.EventDumpBegin, Partial: partial}
+	}
+	end := func(partial bool) pfstate.Event { return pfstate.Event{Kind: pfstate.EventDumpEnd, Partial: partial} }
+	older, newer, gone := udp(1, pfstate.StatusConfirmed), udp(2, pfstate.StatusConfirmed), udp(3, pfstate.StatusConfirmed)
+	prepare := func(t *testing.T) *desk {
+		r := ready(t)
+		r.made(older)
+		r.made(gone)
+		r.pass(10 * second)
+		r.local(begin(false), event(pfstate.EventDump, left(older, 20)))
+		r.made(newer)
+		r.local(event(pfstate.EventDestroy, gone))
+		r.pass(20 * second)
+		r.sent()
+		r.local(begin(true), event(pfstate.EventDump, left(newer, 28)))
+		r.pass(second)
+		r.expectSent("UPD_C A2 1:0")
+		return r
+	}
+	t.Run("ends first", func(t *testing.T) {
+		r := prepare(t)
+		r.local(end(true))
+		r.made(tcp(4, pfstate.TCPEstablished)) // later than the inner began
+		r.local(event(pfstate.EventDump, gone))
+		r.local(end(false))
+		r.expectOps() // nothing is missing, or dead and told again
+		if r.e.dump.running || r.e.tab.Len() != 3 {
+			t.Errorf("running %v, %d states", r.e.dump.running, r.e.tab.Len())
+		}
+	})
+	t.Run("ends last", func(t *testing.T) {
+		r := prepare(t)
+		r.local(end(false))
+		r.pass(0)
+		if !r.e.dump.running {
+			t.Error("nothing is running")
+		}
+		r.local(event(pfstate.EventDump, gone))
+		r.local(end(true))
+		r.expectOps()
+		if r.e.dump.running || r.e.tab.Len() != 2 {
+			t.Errorf("running %v, %d states", r.e.dump.running, r.e.tab.Len())
+		}
+	})
+}

@@ -35,9 +35,10 @@ func newExchange[T any](n int, make1 func() *T) exchange[T] {
 
 // events is a batch of news from the kernel.
 type events struct {
-	evs  []pfstate.Event
-	n    int
-	cost int64 // of a dump so far: nanoseconds of a processor
+	evs   []pfstate.Event
+	n     int
+	cost  int64 // of a dump so far: nanoseconds of a processor
+	inner bool  // of a dump within another
 }
 
 func newEvents(n int) *events { return &events{evs: make([]pfstate.Event, n)} }

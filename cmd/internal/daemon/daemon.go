@@ -40,7 +40,7 @@ type Daemon struct {
 	ln  *net.UnixListener
 	dev Device
 	lis Listener
-	dmp Dumper
+	dmp [2]Dumper
 	inj Injector
 	exp Expecter
 

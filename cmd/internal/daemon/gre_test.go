@@ -69,7 +69,7 @@ func (p *pair) waitLeft(t *testing.T, i int, least, most uint32) {
 func (n *node) look() {
 	n.t.Helper()
 	err := n.loop.do(context.Background(), func() {
-		if !n.loop.dump.running {
+		if !n.loop.dump.outer.running {
 			n.loop.startDump(true)
 		}
 	})

@@ -56,9 +56,9 @@ const (
 
 // schedule says when to look at what.
 type schedule struct {
-	last   [lookKinds]int64 // when the last one of a kind ended
+	last   [lookKinds]int64 // when the last one of a kind began
 	cost   [lookKinds]int64 // nanoseconds, of that; 0 not known
-	rest   [lookKinds]int64 // nanoseconds between two of a kind
+	every  [lookKinds]int64 // nanoseconds from one of a kind to the next
 	hinted int64            // when to look at the whole table in any case
 }
 
@@ -70,28 +70,40 @@ func newSchedule() (s schedule) {
 
 // due is the look that comes next, and when.
 func (s *schedule) due() (kind lookKind, at int64) {
-	at = min(s.hinted, s.last[lookWhole]+s.rest[lookWhole])
+	whole := min(s.hinted, s.last[lookWhole]+s.every[lookWhole])
+	if kind, at = s.dueWithin(); at >= whole {
+		return lookWhole, whole
+	}
+	return kind, at
+}
+
+// dueWithin is the look at a part that comes next: what can be done while one
+// at the whole table is under way.
+func (s *schedule) dueWithin() (kind lookKind, at int64) {
+	at = math.MaxInt64
 	for k := lookWhole + 1; k < lookKinds; k++ {
-		if next := s.last[k] + s.rest[k]; next < at {
+		if next := s.last[k] + s.every[k]; next < at {
 			kind, at = k, next
 		}
 	}
 	return kind, at
 }
 
-// looked notes that a look has ended, and what it cost in nanoseconds. One at
-// the whole table is one of every kind, too, but for those left out, which are
-// to be tried at times.
-func (s *schedule) looked(now int64, kind lookKind, cost int64) {
-	s.last[kind], s.cost[kind] = now, cost
+// looked notes that a look has ended, when it began and what it cost in
+// nanoseconds. One at the whole table is one of every kind, too, unless that
+// was looked at since, but for those left out, which are to be tried at times.
+func (s *schedule) looked(began int64, kind lookKind, cost int64) {
+	s.last[kind], s.cost[kind] = began, cost
 	s.pace()
 	if kind != lookWhole {
 		return
 	}
-	s.hinted = math.MaxInt64
+	if s.hinted <= began {
+		s.hinted = math.MaxInt64
+	}
 	for k := range s.last {
 		if !s.left(lookKind(k)) {
-			s.last[k] = now
+			s.last[k] = max(s.last[k], began)
 		}
 	}
 }
@@ -101,26 +113,35 @@ func (s *schedule) left(kind lookKind) bool {
 	return kind != lookWhole && s.cost[kind]*2 > s.cost[lookWhole]
 }
 
-// pace finds how long to rest after each kind.
-func (s *schedule) pace() {
+// share is how many thousandths of a core looks at the whole table may cost.
+func (s *schedule) share() int64 {
 	share := looks[lookWhole].share
 	for k := range looks {
 		if s.left(lookKind(k)) {
 			share += looks[k].share * leftShare / 100
 		}
 	}
-	s.rest[lookWhole] = max(int64(looks[lookWhole].every), s.cost[lookWhole]*1000/share)
+	return share
+}
+
+// calm is the pace at which a look at the whole table takes as long as there is
+// until the next.
+func (s *schedule) calm() pace { return pace(1000 / s.share()) }
+
+// pace finds how often to look at each kind.
+func (s *schedule) pace() {
+	s.every[lookWhole] = max(int64(looks[lookWhole].every), s.cost[lookWhole]*1000/s.share())
 	for k := lookWhole + 1; k < lookKinds; k++ {
-		s.rest[k] = max(int64(looks[k].every), s.cost[k]*1000/looks[k].share)
+		s.every[k] = max(int64(looks[k].every), s.cost[k]*1000/looks[k].share)
 		if s.left(k) {
-			s.rest[k] = s.rest[lookWhole] * leftOut
+			s.every[k] = s.every[lookWhole] * leftOut
 		}
 	}
 }
 
 // interval is how long an entry that ends soon is not looked at.
 func (s *schedule) interval() time.Duration {
-	return time.Duration(min(s.rest[lookWhole], s.rest[lookBrief]))
+	return time.Duration(min(s.every[lookWhole], s.every[lookBrief]))
 }
 
 // slowed reports whether that is clearly longer than it should be.

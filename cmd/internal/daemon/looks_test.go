@@ -37,8 +37,8 @@ func simulateLooks(states, brief, streams int) (cost time.Duration, longest [loo
 				seen[k] = now
 			}
 		}
-		now += int64(c)
 		s.looked(now, kind, int64(c))
+		now += int64(c)
 	}
 	return cost, longest
 }

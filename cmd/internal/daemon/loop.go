@@ -219,6 +219,7 @@ func (l *loop) drain() {
 	l.procs.need(l.now, l.busy())
 	l.handed, l.pressed = 0, false
 	l.drainExpects()
+	l.hurryDump()
 	if l.now >= l.dumpAt() {
 		l.startDump(l.eng.NeedDump())
 	}

@@ -56,8 +56,10 @@ func (d *Daemon) openKernel() (err error) {
 	if err != nil {
 		return err
 	}
-	if d.dmp, err = d.host.NewDumper(); err != nil {
-		return err
+	for i := range d.dmp {
+		if d.dmp[i], err = d.host.NewDumper(); err != nil {
+			return err
+		}
 	}
 	d.exp, err = d.host.NewExpecter()
 	return err
@@ -88,8 +90,10 @@ func (d *Daemon) release() {
 	if d.exp != nil {
 		d.exp.Close()
 	}
-	if d.dmp != nil {
-		d.dmp.Close()
+	for _, dmp := range d.dmp {
+		if dmp != nil {
+			dmp.Close()
+		}
 	}
 	if d.lis != nil {
 		d.lis.Close()

@@ -58,5 +58,5 @@ func (p *processors) take(n int) {
 
 // busy reports whether one processor would not do.
 func (l *loop) busy() bool {
-	return l.pressed || l.dump.running || len(l.events.full) > 1 || len(l.input.full) > 1 || l.handed > largeBatch
+	return l.pressed || l.dump.eager() || len(l.events.full) > 1 || len(l.input.full) > 1 || l.handed > largeBatch
 }

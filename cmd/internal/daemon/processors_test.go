@@ -41,7 +41,12 @@ func TestBusy(t *testing.T) {
 	}{
 		{"calm", func(*loop) {}, false},
 		{"work of its own", func(l *loop) { l.pressed = true }, true},
-		{"a dump", func(l *loop) { l.dump.running = true }, true},
+		{"a dump", func(l *loop) { l.dump.outer.running = true }, true},
+		{"one that rests", func(l *loop) { l.dump.outer.running = true; l.dump.pace.Store(int64(paceBrisk) + 1) }, false},
+		{"a part within that", func(l *loop) {
+			l.dump.outer.running, l.dump.inner.running = true, true
+			l.dump.pace.Store(int64(paceBrisk) + 1)
+		}, true},
 		{"one batch of events", func(l *loop) { l.events.full <- newEvents(1) }, false},
 		{"events in a row", func(l *loop) { l.events.full <- newEvents(1); l.events.full <- newEvents(1) }, true},
 		{"packets in a row", func(l *loop) { l.input.full <- &packets{}; l.input.full <- &packets{} }, true},
@@ -52,6 +57,7 @@ func TestBusy(t *testing.T) {
 			l := &loop{
 				events: exchange[events]{nil, make(chan *events, eventBatches)},
 				input:  exchange[packets]{nil, make(chan *packets, packetBatches)},
+				dump:   newDumping(),
 			}
 			tc.set(l)
 			if got := l.busy(); got != tc.want {

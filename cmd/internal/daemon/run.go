@@ -14,7 +14,7 @@ func (d *Daemon) startTasks(g *group) {
 	l := d.loop
 	sent := make(chan struct{})
 	g.Go("listener", func(ctx context.Context) error { return listen(ctx, d.lis, l.events) })
-	g.Go("dumper", func(ctx context.Context) error { return dumps(ctx, d.dmp, l.dump.asked, l.dumps, d.log) })
+	g.Go("dumper", l.dump.dumper(d.dmp, l.dumps, d.log).run)
 	g.Go("injector", func(context.Context) error { return inject(d.inj, l.ops) })
 	g.Go("expectations", func(ctx context.Context) error { return hearExpects(ctx, d.exp, l.expecting.news) })
 	g.Go("expecter", func(context.Context) error { return makeExpects(d.exp, l.expecting.ops) })

@@ -49,10 +49,16 @@ func (l *loop) addOwn(m map[string]uint64) {
 
 // addKernel adds what the sockets to the kernel count.
 func (d *Daemon) addKernel(m map[string]uint64) {
-	lis, dmp, inj := d.lis.Stats(), d.dmp.Stats(), d.inj.Stats()
+	lis, inj := d.lis.Stats(), d.inj.Stats()
 	m["events"], m["eventsmalformed"], m["eventsforeign"] = lis.Events, lis.Malformed, lis.Foreign
 	m["eventbuffer"] = uint64(lis.RcvBuf)
-	m["dumprecords"], m["dumpmalformed"], m["dumptruncated"], m["dumpintr"] = dmp.Records, dmp.Malformed, dmp.Truncated, dmp.Intr
+	for i := range d.dmp {
+		dmp := d.dmp[i].Stats()
+		m["dumprecords"] += dmp.Records
+		m["dumpmalformed"] += dmp.Malformed
+		m["dumptruncated"] += dmp.Truncated
+		m["dumpintr"] += dmp.Intr
+	}
 	m["kernsends"], m["kernunanswered"] = inj.Sends, inj.Lost
 	m["kernnohelper"], m["kernnolabels"] = inj.NoHelper, inj.NoLabels
 	m["kernnomaster"] = inj.NoMaster

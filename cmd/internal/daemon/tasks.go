@@ -3,14 +3,9 @@ package daemon
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"os"
-	"runtime"
 	"time"
-
-	"github.com/pfsync/pfsync/pfstate"
-	"golang.org/x/sys/unix"
 )
 
 // listen hands the kernel's events to the loop.
@@ -39,70 +34,6 @@ func ended(ctx context.Context, err error) error {
 		return nil
 	}
 	return err
-}
-
-// dumpShare is the part of a core that a dump for mere liveness may take while
-// it runs: after a read it rests so many times as long as the read took.
-const dumpShare = 5
-
-// minRest is the shortest pause worth taking.
-const minRest = 2 * time.Millisecond
-
-// dumps reads the kernel's table, or a part of it, whenever the loop asks. It
-// keeps its thread, whose processor time is what a dump costs.
-func dumps(ctx context.Context, d Dumper, asked <-chan order, x exchange[events], log *slog.Logger) error {
-	defer d.Close()
-	runtime.LockOSThread()
-	for {
-		select {
-		case o := <-asked:
-			dump(ctx, d, o, x, log)
-		case <-ctx.Done():
-			return nil
-		}
-	}
-}
-
-func dump(ctx context.Context, d Dumper, o order, x exchange[events], log *slog.Logger) {
-	var owed time.Duration
-	began := threadTime()
-	err := d.Begin(o.filter)
-	for done := false; !done; {
-		var b *events
-		select {
-		case b = <-x.free:
-		case <-ctx.Done():
-			return
-		}
-		start := threadTime()
-		if err == nil {
-			b.n, err = d.Read(b.evs)
-		}
-		if err != nil {
-			if !errors.Is(err, io.EOF) {
-				log.Warn("cannot read the kernel's table", "err", err)
-			}
-			b.evs[0], b.n = pfstate.Event{Kind: pfstate.EventDumpFail}, 1
-		}
-		now := threadTime()
-		last := b.evs[b.n-1].Kind
-		done = last == pfstate.EventDumpEnd || last == pfstate.EventDumpFail
-		b.cost = int64(now - began)
-		x.full <- b
-		if owed += (now - start) * (dumpShare - 1); !o.urgent && owed >= minRest && !done {
-			rest(ctx, owed)
-			owed = 0
-		}
-	}
-}
-
-// threadTime is the processor time that the calling thread has had.
-func threadTime() time.Duration {
-	var ts unix.Timespec
-	if unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &ts) != nil {
-		return 0
-	}
-	return time.Duration(ts.Nano())
 }
 
 // rest sleeps unless ctx ends.
