@@ -82,6 +82,9 @@ func (t *Table) Expects(s *State) []Expected {
 	return t.expects[s]
 }
 
+// Masters is how many states something is expected of.
+func (t *Table) Masters() int { return len(t.expects) }
+
 // SetExpects replaces what is expected of the connection of s; of more than
 // MaxExpects the first stay.
 func (t *Table) SetExpects(s *State, list []Expected) {

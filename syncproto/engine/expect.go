@@ -21,6 +21,10 @@ const maxEarly = 256
 // maxExpectOps bounds what waits for the kernel.
 const maxExpectOps = 1 << 12
 
+// maxMasters bounds the states of which peers may say that more is expected. A
+// kernel holds a few thousand expectations (nf_conntrack_expect_max).
+const maxMasters = 1 << 12
+
 // The kernel tells nobody that it shifts the sequence numbers of a translated
 // master, which it does in the packet that announces another connection, just
 // after it has told of the expectation. So the master is looked up soon after,
@@ -213,16 +217,23 @@ func (e *Engine) takeExpects(now int64, s *pfstate.State, m *record) (more bool)
 	}
 	var list []pfstate.Expected
 	for i := range had {
-		if !expectsIt(m.expects, &had[i].Expect) && m.carried {
+		switch {
+		case had[i].Expire <= now && !had[i].InKernel:
+		case !expectsIt(m.expects, &had[i].Expect) && m.carried:
 			e.expectOp(&had[i], true)
-			continue
+		default:
+			list = append(list, had[i])
 		}
-		list = append(list, had[i])
 	}
+	full := len(had) == 0 && e.tab.Masters() >= maxMasters
 	for i := range m.expects {
 		x := &m.expects[i]
 		x.AF, x.Master, x.MasterProto, x.Zone = s.AF, s.Orig, s.Proto, s.Zone[0]
-		if len(without(list, x)) == len(list) && x.Timeout > 0 {
+		switch {
+		case x.Timeout == 0 || len(without(list, x)) < len(list):
+		case full || len(list) >= pfstate.MaxExpects:
+			e.reason(ReasonExpectUnfit)
+		default:
 			list = append(list, pfstate.Expected{Expect: *x, Expire: now + int64(x.Timeout)*second})
 			more = true
 		}

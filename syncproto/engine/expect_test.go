@@ -304,3 +304,26 @@ func TestExpectHostile(t *testing.T) {
 		t.Errorf("%d wait, %d refused", n, r.e.Stats.Reason[ReasonExpectUnfit])
 	}
 }
+
+// TestExpectBound: whatever peers say is expected, of so many masters at most.
+func TestExpectBound(t *testing.T) {
+	r := ready(t)
+	const more = 10
+	for n := range maxMasters + more {
+		f := tcp(1, pfstate.TCPEstablished)
+		f.Orig.SrcPort = uint16(1000 + n)
+		f.Reply = f.Orig.Inverse(f.Proto)
+		it := ins(theirs(uint64(n)), f)
+		for port := range 2 {
+			x := syncproto.Expect{Proto: 6, Left: 300, DstPort: uint16(port), Dst: f.Orig.Dst, Helper: "ftp"}
+			it.tlvs = syncproto.AppendExpect(it.tlvs, &x, 4)
+		}
+		r.b.say(it)
+	}
+	if n := r.e.tab.Masters(); n != maxMasters {
+		t.Errorf("%d masters, want %d", n, maxMasters)
+	}
+	if n := r.e.Stats.Reason[ReasonExpectUnfit]; n != 2*more {
+		t.Errorf("%d refused, want %d", n, 2*more)
+	}
+}

@@ -17,11 +17,17 @@ import (
 // another program would.
 func kernelFlows(t *testing.T, ns *nstest.NS, kind pfstate.OpKind, n int) {
 	t.Helper()
+	kernelFlowsFrom(t, ns, kind, 0, n)
+}
+
+// kernelFlowsFrom is the same with other entries, from the first on.
+func kernelFlowsFrom(t *testing.T, ns *nstest.NS, kind pfstate.OpKind, first, n int) {
+	t.Helper()
 	inj := opened(t, ns, conntrack.NewInjector)
 	defer inj.Close()
 	ops, res := make([]pfstate.Op, n), make([]pfstate.Result, n)
 	for i := range ops {
-		ops[i] = pfstate.Op{Kind: kind, Flow: newUDP(i).Flow}
+		ops[i] = pfstate.Op{Kind: kind, Flow: newUDP(first + i).Flow}
 		ops[i].Flow.Timeout = 600
 	}
 	if _, err := inj.Do(ops, res); err != nil {
@@ -110,7 +116,7 @@ func TestNoAllocation(t *testing.T) {
 	l.timer = time.NewTimer(time.Hour)
 	now := int64(time.Second)
 	l.clock = func() int64 { now += int64(20 * time.Millisecond); return now }
-	l.dump.running, l.tidyAt = true, 1<<62
+	l.dump.outer.running, l.tidyAt = true, 1<<62
 	turn := func(kind pfstate.EventKind, i int) {
 		b := <-l.events.free
 		b.evs[0], b.n = newUDP(i), 1
