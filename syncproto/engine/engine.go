@@ -45,6 +45,9 @@ type Config struct {
 	Demotion   int // value of the demotion file during bulk
 	KnownPeers int // peers known from before this start
 
+	// Known are their addresses, as far as they are known.
+	Known []netip.Addr
+
 	// Defer says that packets are held, at most DeferDelay.
 	Defer      bool
 	DeferDelay time.Duration

@@ -38,6 +38,7 @@ type Peer struct {
 	Lost        uint64 // missing frame numbers, whether they came later or not
 
 	used     bool
+	known    bool // from before this start
 	silent   bool // has been logged
 	mismatch bool // has been logged
 	sending  bool // between its BUS start and end
@@ -162,27 +163,6 @@ func (p *peers) count(now int64) (living int) {
 		}
 	}
 	return living
-}
-
-// get returns the peer of an address, new if there is room: a free place, or
-// one whose peer is long silent. Nil otherwise, so that forged sources do not
-// push out real ones.
-func (p *peers) get(now int64, from netip.Addr) (pe *Peer, index int) {
-	free := -1
-	for i := range p.list {
-		q := &p.list[i]
-		if q.used && q.Addr == from {
-			return q, i
-		}
-		if free < 0 && (!q.used || now-q.Last > forgetPeer) {
-			free = i
-		}
-	}
-	if free < 0 {
-		return nil, 0
-	}
-	p.list[free] = Peer{used: true, Addr: from, First: now, Last: now}
-	return &p.list[free], free
 }
 
 // heard notes a frame of a peer. info is nil if it has no Linux region.

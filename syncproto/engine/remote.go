@@ -52,7 +52,7 @@ func (e *Engine) Remote(now int64, from netip.Addr, frame []byte) {
 	if x.info != nil && from == e.peers.clash {
 		e.clashOver(now)
 	}
-	p, index := e.peers.get(now, from)
+	p, index := e.peerOf(now, from)
 	if p == nil {
 		e.reason(ReasonTooManyPeers)
 		return
@@ -450,6 +450,15 @@ func (g *graves) slot(id pfstate.ID) *grave {
 
 func (g *graves) put(id pfstate.ID, peer uint8, frame uint32) {
 	*g.slot(id) = grave{id, frame, peer}
+}
+
+// forget forgets what a peer deleted.
+func (g *graves) forget(peer uint8) {
+	for i := range g.of {
+		if g.of[i].peer == peer {
+			g.of[i] = grave{}
+		}
+	}
 }
 
 // has reports whether the peer deleted id in a later frame than this.

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"strconv"
 	"testing"
-	"time"
 
 	"github.com/pfsync/pfsync/cmd/internal/control"
 	"github.com/pfsync/pfsync/pfstate"
@@ -16,11 +15,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// floodEnv is how many milliseconds each flood of TestFlood lasts.
-const floodEnv = "PFSYNC_FLOOD_MS"
+// floodEnv is how many frames each flood of TestFlood has.
+const floodEnv = "PFSYNC_FLOOD_FRAMES"
 
 const (
-	floodMax   = 20000 // maxstates
+	floodMax   = 20000 // maxstates, at most
 	floodLocal = 20    // entries made during each
 
 	// mostFlooded is how much more memory of its own a daemon may have after all
@@ -171,17 +170,15 @@ func (f *flooder) send(n int, frame []byte) {
 	_ = unix.Sendto(f.fd, f.buf, 0, &f.to)
 }
 
-// blow sends a kind of frames from so many sources for a while, and returns how
-// many.
-func (f *flooder) blow(kind *flood, sources int, length time.Duration, host uint32) (sent int) {
+// blow sends so many frames of a kind from so many sources.
+func (f *flooder) blow(kind *flood, sources, frames int, host uint32) {
 	var w syncproto.Builder
-	frame := make([]byte, 0, 1500)
-	for end := time.Now().Add(length); time.Now().Before(end); sent++ {
-		w.Begin(frame, syncproto.Version6, 1480, nil)
-		kind.make(&w, sent, host)
-		f.send(sent%sources, w.End())
+	buf := make([]byte, 0, 1500)
+	for n := range frames {
+		w.Begin(buf, syncproto.Version6, 1480, nil)
+		kind.make(&w, n, host)
+		f.send(n%sources, w.End())
 	}
-	return sent
 }
 
 // hostID is the creatorid of a daemon.
@@ -198,10 +195,10 @@ func (h *host) hostID() uint32 {
 // the daemon stays bounded, its own states stay, and its own news reach the
 // peer.
 func TestFlood(t *testing.T) {
-	length := time.Duration(envNumber(t, floodEnv, 50)) * time.Millisecond
+	frames := envNumber(t, floodEnv, 400)
 	p := &pair{Topology: nstest.NewTopology(t, nstest.Options{})}
 	h := newHost(t, p.FW[0])
-	h.ctl("pfsync0", "syncdev", nstest.SyncDev, "maxstates", strconv.Itoa(floodMax))
+	h.ctl("pfsync0", "syncdev", nstest.SyncDev, "maxstates", strconv.Itoa(min(4*frames, floodMax)))
 	p.n[1] = newNode(t, p.FW[1], t.TempDir())
 	p.n[1].set("syncdev", nstest.SyncDev)
 	p.n[1].waitSync(control.SyncOK)
@@ -219,15 +216,16 @@ func TestFlood(t *testing.T) {
 	}
 	pid, id := h.pid(), h.hostID()
 	before := anonymous(t, pid)
+	t.Logf("before: %d kB", before)
 	for _, sources := range []int{1, 1000} {
 		for i := range floods {
-			done := make(chan int)
-			go func() { done <- from.blow(&floods[i], sources, length, id) }()
+			done := make(chan struct{})
+			go func() { defer close(done); from.blow(&floods[i], sources, frames, id) }()
 			more()
-			sent := <-done
+			<-done
 			nstest.EventuallyNil(t, patience, arrived, floods[i].name+": local states at the peer")
 			kb := anonymous(t, pid)
-			t.Logf("%s, %d sources: %d frames, %d kB", floods[i].name, sources, sent, kb)
+			t.Logf("%s, %d sources: %d kB", floods[i].name, sources, kb)
 			if kb-before > mostFlooded {
 				t.Errorf("%s, %d sources: %d kB, %d before", floods[i].name, sources, kb, before)
 			}

@@ -87,13 +87,18 @@ func writeHostID(path string, id uint32) error {
 	return writeFile(path, fmt.Sprintf("%08x\n", id), 0o600)
 }
 
-// knownPeers counts the peers that the file names.
-func knownPeers(path string) int {
+// knownPeers are the peers that the file names.
+func knownPeers(path string) (list []netip.Addr) {
 	b, err := os.ReadFile(path)
 	if err != nil {
-		return 0
+		return nil
 	}
-	return len(strings.Fields(string(b)))
+	for _, word := range strings.Fields(string(b)) {
+		if a, err := netip.ParseAddr(word); err == nil && len(list) < maxPeers {
+			list = append(list, a)
+		}
+	}
+	return list
 }
 
 // keeper writes the files that follow the loop: a disk that hangs must not

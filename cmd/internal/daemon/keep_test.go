@@ -65,7 +65,7 @@ func TestKeeper(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}
-	if knownPeers(k.peersPath) == 0 || knownPeers(k.demotionPath+"x") != 0 {
+	if len(knownPeers(k.peersPath)) == 0 || len(knownPeers(k.demotionPath+"x")) != 0 {
 		t.Error("knownPeers")
 	}
 }

@@ -78,7 +78,7 @@ func (l *loop) engineConfig() engine.Config {
 	c := l.set.engineConfig()
 	c.MTU = l.mtu()
 	c.Timeouts = l.timeouts
-	c.KnownPeers = l.known
+	c.KnownPeers, c.Known = len(l.known), l.known
 	c.KernelMax = l.kernMax
 	if c.MaxStates == 0 {
 		c.MaxStates = l.kernMax

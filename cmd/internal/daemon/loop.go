@@ -63,7 +63,7 @@ type loop struct {
 	begun    int64
 	tidyAt   int64 // next look at what changes slowly
 	peers    []netip.Addr
-	known    int              // peers known from before this start
+	known    []netip.Addr     // peers known from before this start
 	settled  engine.Settled   // as last kept
 	settleAt int64            // next look at that
 	runs     []engine.PeerRun // memory for it

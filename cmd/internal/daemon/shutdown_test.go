@@ -77,7 +77,7 @@ func TestRestart(t *testing.T) {
 	}
 	n := p.n[0]
 	id := n.status().HostID
-	nstest.Eventually(t, patience, func() bool { return knownPeers(n.dirs.Peers("pfsync0")) > 0 }, "file of peers")
+	nstest.Eventually(t, patience, func() bool { return len(knownPeers(n.dirs.Peers("pfsync0"))) > 0 }, "file of peers")
 	if err := n.stop(); err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +85,7 @@ func TestRestart(t *testing.T) {
 	n = p.n[0]
 	var kept bool
 	var known int
-	if err := n.loop.do(t.Context(), func() { kept, known = n.loop.eng.Config().KernelKept, n.loop.known }); err != nil {
+	if err := n.loop.do(t.Context(), func() { kept, known = n.loop.eng.Config().KernelKept, len(n.loop.known) }); err != nil {
 		t.Fatal(err)
 	}
 	if !kept || known == 0 {
