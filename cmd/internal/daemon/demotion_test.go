@@ -3,6 +3,7 @@ package daemon
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -127,5 +128,40 @@ func TestDemotionLeft(t *testing.T) {
 	n.stop()
 	if got := n.demotionFile(); got != "0" {
 		t.Errorf("demotion %s after a clean stop", got)
+	}
+}
+
+// TestDemotionFirst: a firewall that is in use is given its first syncdev. With
+// the words of pfsyncctl(8) keepalived is never told that it is unfit.
+func TestDemotionFirst(t *testing.T) {
+	bed := nstest.New(t)
+	ns, other := bed.NS("fw1"), bed.NS("fw2")
+	bed.Veth(ns, "eth2", other, "eth2")
+	ns.Addr(t, "eth2", "10.0.3.2/24")
+	other.Addr(t, "eth2", "10.0.3.3/24")
+	peer := newHost(t, other)
+	peer.daemon()
+	peer.ctl("pfsync0", "syncdev", "eth2")
+	for _, tc := range []struct {
+		name  string
+		words []string
+		told  bool
+	}{
+		{"as always", []string{"syncdev", "eth2"}, true},
+		{"in use", []string{"demotion", "0", "syncdev", "eth2"}, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			h := newHost(t, ns)
+			p := h.daemon()
+			defer p.Stop()
+			h.ctl(append([]string{"pfsync0"}, tc.words...)...)
+			h.ctl("pfsync0", "wait", "--timeout", "60")
+			h.ctl("pfsync0", "demotion", "240")
+			told := slices.ContainsFunc(p.Lines(), func(l string) bool { return strings.Contains(l, "msg=demotion") })
+			n := &node{t: t, dirs: control.Dirs{Run: h.dir}}
+			if n.waitDemotion("0"); told != tc.told {
+				t.Errorf("demoted %v, want %v:\n%s", told, tc.told, strings.Join(p.Lines(), "\n"))
+			}
+		})
 	}
 }
