@@ -91,6 +91,7 @@ base() {
 	cp /bin/busybox "$root/bin/"
 	echo 'root:x:0:0:root:/root:/bin/sh' >"$root/etc/passwd"
 	echo 'root:x:0:' >"$root/etc/group"
+	cp /etc/protocols "$root/etc/"
 	for tool in $tools; do
 		add_file "$(command -v "$tool")" "$root" "/usr/sbin/$tool"
 	done

@@ -26,7 +26,9 @@ set -eu
 }
 case ${0##*/} in
 vip-up) exec ip address replace "$2/32" dev "$1" ;;
-vip-down) exec ip address delete "$2/32" dev "$1" ;;
+vip-down) # which ucarp calls when it starts, too
+	[ -z "$(ip -o address show dev "$1" to "$2/32")" ] || exec ip address delete "$2/32" dev "$1"
+	;;
 *)
 	echo "${0##*/}: link this to vip-up and vip-down" >&2
 	exit 2

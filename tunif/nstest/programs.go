@@ -1,6 +1,7 @@
 package nstest
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -45,10 +46,28 @@ func Bin(t testing.TB) string {
 	return dir
 }
 
+// MachineEnv is the environment variable that says that the machine is ours
+// alone, its clock and the limits of its kernel too. Without it the tests whose
+// names begin with TestMachine are not part of the run.
+const MachineEnv = "PFSYNC_TEST_MACHINE"
+
 // Main is the TestMain of a package that uses [Bin]: it runs the tests, removes
 // what was built, and ends the process.
 func Main(m *testing.M) {
+	flag.Parse()
+	if os.Getenv(MachineEnv) == "" {
+		leaveOut("^TestMachine")
+	}
 	code := m.Run()
 	os.RemoveAll(made)
 	os.Exit(code)
+}
+
+// leaveOut adds tests to those that the flag -skip names.
+func leaveOut(names string) {
+	f := flag.Lookup("test.skip")
+	if also := f.Value.String(); also != "" {
+		names = also + "|" + names
+	}
+	f.Value.Set(names)
 }

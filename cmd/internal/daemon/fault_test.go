@@ -175,19 +175,23 @@ func TestFaults(t *testing.T) {
 	for _, group := range faultGroups() {
 		t.Run(group.name, func(t *testing.T) {
 			t.Parallel()
-			b := newFaultBed(t, group.options)
-			for _, f := range group.faults {
-				if f.long && os.Getenv("PFSYNC_FAULT_RATE") == "" {
-					continue
-				}
-				t.Run(f.name, func(t *testing.T) {
-					b.t = t
-					for _, h := range b.h {
-						h.t = t
-					}
-					b.fault(t, &f)
-				})
+			newFaultBed(t, group.options).run(t, group.faults)
+		})
+	}
+}
+
+// run lets one fault after the other befall the bed.
+func (b *faultBed) run(t *testing.T, faults []fault) {
+	for _, f := range faults {
+		if f.long && os.Getenv("PFSYNC_FAULT_RATE") == "" {
+			continue
+		}
+		t.Run(f.name, func(t *testing.T) {
+			b.t = t
+			for _, h := range b.h {
+				h.t = t
 			}
+			b.fault(t, &f)
 		})
 	}
 }
