@@ -22,6 +22,7 @@ for f in man/*.[1-9] README.md scripts/nft/*; do
 done
 {
 	echo 'export PFSYNC_REQUIRE_NETNS=1 PFSYNC_TEST_ALL=1 PFSYNC_TEST_MACHINE=1 PFSYNC_TEST_PROGRAMS=/programs failed=0'
+	echo "export PFSYNC_TEST_MANY=${PFSYNC_TEST_MANY:-200}"
 	# shellcheck disable=SC2016 # expanded over there
 	echo 'for m in sctp dccp_ipv4 dccp_ipv6 nf_nat_ftp; do modprobe $m; done'
 	for package in "${packages[@]}"; do

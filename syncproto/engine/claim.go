@@ -175,6 +175,7 @@ type dump struct {
 	swept    int64                 // start of the dump that is being swept
 	all      bool                  // it was of the whole table
 	full     bool                  // the kernel's table is: since the sweep began a create was refused for it
+	fullAt   int64                 // when one last was, 0 never
 	diverged bool                  // events were lost and no dump has made up for it
 	wanted   bool                  // a filter was taken away: there may be entries that have no state
 	serving  bool                  // the one running is for that

@@ -120,9 +120,13 @@ func (e *Engine) mayClear(now int64, p *Peer) bool {
 // of peers leave to connections that begin here.
 const kernelReserve = 16
 
+// KernelRoom is how many entries a kernel's table of that size may have for one
+// more to be made for a peer.
+func KernelRoom(most int) int { return most - most/kernelReserve }
+
 // roomFor reports whether there is room for one more state of a peer.
 func (e *Engine) roomFor() bool {
-	if n := e.cfg.KernelMax; n > 0 && e.tab.Len() >= n-n/kernelReserve {
+	if n := e.cfg.KernelMax; n > 0 && e.tab.Len() >= KernelRoom(n) {
 		return false
 	}
 	return e.cfg.MaxStates == 0 || e.tab.Len()-e.carried+e.kept.len() < e.cfg.MaxStates

@@ -261,7 +261,7 @@ func (e *Engine) localDestroy(now int64, f *pfstate.Flow, asked bool) {
 	if s.Defer&pfstate.DeferPending != 0 {
 		return // an earlier connection's: of this one the kernel has not told yet
 	}
-	if killed && !asked && evicted(f) {
+	if killed && !asked && (evicted(f) || e.pushedOut(now, s, f)) {
 		killed = false
 		e.setCarried(s, false)
 	}
@@ -282,6 +282,18 @@ func evicted(f *pfstate.Flow) bool {
 	src, _ := f.Translated()
 	over := f.Proto == pfstate.ProtoTCP && (f.ProtoState == pfstate.TCPTimeWait || f.ProtoState == pfstate.TCPClose)
 	return src && f.Status&pfstate.StatusSeenReply != 0 && !over
+}
+
+// fullFor is how long after it had no room for an entry the kernel's table is
+// taken to be full.
+const fullFor = 60 * second
+
+// pushedOut reports whether the kernel has made room for another connection
+// (nf_conntrack_core.c early_drop). Of one that passes elsewhere that says
+// nothing.
+func (e *Engine) pushedOut(now int64, s *pfstate.State, f *pfstate.Flow) bool {
+	full := e.dump.fullAt != 0 && now-e.dump.fullAt < fullFor
+	return full && !s.Carried() && f.Status&pfstate.StatusAssured == 0
 }
 
 // gone: our kernel has no entry of r any more.

@@ -166,7 +166,7 @@ func (e *Engine) doneCreate(now int64, r pfstate.Ref, res *pfstate.Result) {
 		e.reason(ReasonKernelExists)
 		e.wantOp(r, pfstate.OpGet)
 	default:
-		e.refused(r, res.Code)
+		e.refused(now, r, res.Code)
 	}
 }
 
@@ -184,9 +184,11 @@ func (e *Engine) inKernel(now int64, r pfstate.Ref) {
 
 // refused: the kernel does not take it. It stays in the table, for another
 // peer may ask; a full kernel is tried again after each dump.
-func (e *Engine) refused(r pfstate.Ref, c pfstate.ResultCode) {
+func (e *Engine) refused(now int64, r pfstate.Ref, c pfstate.ResultCode) {
 	e.reason(kernelReason(c))
-	e.dump.full = e.dump.full || c == pfstate.ResultFull
+	if c == pfstate.ResultFull {
+		e.dump.full, e.dump.fullAt = true, now
+	}
 	s := e.tab.At(r)
 	s.Flags |= pfstate.FlagRefused
 	s.Flags &^= pfstate.FlagAckWanted

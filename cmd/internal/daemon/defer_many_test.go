@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -12,9 +11,11 @@ import (
 	"github.com/pfsync/pfsync/tunif/nstest"
 )
 
-// manyEnv asks for the long form of TestDeferMany: 10 000 connections of each
-// kind instead of 1 000.
+// manyEnv is how many connections of each kind the tests of defer make: 10 000
+// for figures, few on a slow machine.
 const manyEnv = "PFSYNC_TEST_MANY"
+
+func howMany(t *testing.T) int { return envNumber(t, manyEnv, 1000) }
 
 // perSecond is how many connections begin in a second, as far as the machine
 // can: with defer no more than atOnce are without their first answer, fewer than
@@ -97,10 +98,7 @@ func (p *pair) earlyAll(t *testing.T) int {
 // the other, and in the middle the two change places. With defer no firewall
 // meets an answer that it does not know; without it many.
 func TestDeferMany(t *testing.T) {
-	n := 1000
-	if os.Getenv(manyEnv) != "" {
-		n = 10_000
-	}
+	n := howMany(t)
 	for _, nat := range []bool{false, true} {
 		t.Run(map[bool]string{false: "untranslated", true: "source translated"}[nat], func(t *testing.T) {
 			p := newPair(t, nstest.Options{Rules: insideOnly, SNAT: nat})
@@ -203,7 +201,7 @@ func TestDeferLatency(t *testing.T) {
 		for _, word := range []string{"-defer", "defer"} {
 			p.n[0].set(word)
 			for _, network := range []string{"udp4", "tcp4"} {
-				r := p.exchange(network, to[network], 300, 1)
+				r := p.exchange(network, to[network], howMany(t)*3/10, 1)
 				t.Logf("%s, %s: %s: %v", peer, word, network, r)
 			}
 		}

@@ -25,6 +25,7 @@ func TestMachineFaults(t *testing.T) {
 		{name: "clock a day back", begin: stepClock(-24 * time.Hour), end: nothing},
 		{name: "clock right again", begin: stepClock(19 * time.Hour), end: nothing},
 		{name: "table full", begin: fillTable, during: tellsFull, end: roomAgain},
+		{name: "table overfull", begin: fillTable, during: overfill, end: roomAgain, loses: true},
 	})
 }
 
@@ -67,11 +68,20 @@ const (
 func fillTable(b *faultBed) {
 	b.t.Helper()
 	b.h[1].ctl("pfsync0", "nosync", "addr "+ownNet)
+	b.ownEntries(0, ownFlows)
+	machineSysctl(b.t, buckets, 512)
+	machineSysctl(b.t, maxEntries, b.entries(1)+lastRoom)
+}
+
+// ownEntries makes some of the receiver's own.
+func (b *faultBed) ownEntries(first, n int) {
+	b.t.Helper()
 	inj := opened(b.t, b.FW[1], conntrack.NewInjector)
 	defer inj.Close()
-	ops := make([]pfstate.Op, ownFlows)
+	ops := make([]pfstate.Op, n)
 	for i := range ops {
-		orig := pfstate.Tuple{Src: pfstate.Addr{10, 88, byte(i >> 8), byte(i)}, Dst: farServer, SrcPort: 7, DstPort: 7}
+		at := first + i
+		orig := pfstate.Tuple{Src: pfstate.Addr{10, 88, byte(at >> 8), byte(at)}, Dst: farServer, SrcPort: 7, DstPort: 7}
 		ops[i] = pfstate.Op{Kind: pfstate.OpCreate, Flow: pfstate.Flow{
 			Orig: orig, Reply: orig.Inverse(pfstate.ProtoUDP), AF: pfstate.AFInet, Proto: pfstate.ProtoUDP,
 			Has: pfstate.HasTimeout | pfstate.HasStatus, Status: pfstate.StatusConfirmed, Timeout: 600,
@@ -80,8 +90,16 @@ func fillTable(b *faultBed) {
 	if n, err := inj.Do(ops, make([]pfstate.Result, len(ops))); err != nil || n != len(ops) {
 		b.t.Fatalf("%d entries: %v", n, err)
 	}
-	machineSysctl(b.t, buckets, 512)
-	machineSysctl(b.t, maxEntries, b.entries(1)+lastRoom)
+}
+
+// overfill goes on making local entries, for which the kernel ends others: those
+// of the peer, which must not end there.
+func overfill(b *faultBed) {
+	tellsFull(b)
+	b.ownEntries(ownFlows, ownFlows)
+	if gone, _ := b.mourn[1].count(); gone == 0 {
+		b.t.Error("the kernel has let go of none of the peer's")
+	}
 }
 
 // roomAgain gives room enough for all, before the local entries end.

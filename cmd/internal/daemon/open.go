@@ -46,9 +46,11 @@ func lockPID(path, socket string) (*control.PIDFile, error) {
 // openKernel opens the sockets to nf_conntrack. The injector is first: its
 // errors say best what is missing, and the listener must not hear it.
 func (d *Daemon) openKernel() (err error) {
-	if d.inj, err = d.host.NewInjector(); err != nil {
+	inj, err := d.host.NewInjector()
+	if err != nil {
 		return err
 	}
+	d.inj = &room{Injector: inj, count: d.host.Count, max: d.host.Max}
 	if err := d.host.EnableEvents(); err != nil {
 		d.log.Warn("entries made while nobody listens will stay silent", "err", err)
 	}

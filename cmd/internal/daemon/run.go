@@ -63,7 +63,7 @@ func (d *Daemon) drainDevice(ctx context.Context) error {
 }
 
 // limitsEvery is how often the kernel's timeouts and table size are read again.
-const limitsEvery = time.Minute
+const limitsEvery = 10 * time.Second
 
 func (d *Daemon) followLimits(ctx context.Context) error {
 	t := time.NewTicker(limitsEvery)
