@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/pfsync/pfsync/pfstate"
@@ -71,5 +72,42 @@ func TestPushedOutComesBack(t *testing.T) {
 		if !r.state(theirs(uint64(5 + id))).Has(pfstate.FlagInKernel) {
 			t.Errorf("B%d is not in the kernel", 5+id)
 		}
+	}
+}
+
+// TestFull: a receiver whose kernel is full says so at once, and both say that
+// all is well soon after it is; meanwhile they do not talk without end.
+func TestFull(t *testing.T) {
+	for _, receiver := range []int{0, 1} {
+		t.Run(fmt.Sprintf("receiver %c", 'A'+receiver), func(t *testing.T) {
+			f := newFleet(t, 2)
+			from, to := f.ships[1-receiver], f.ships[receiver]
+			room := 10
+			to.refuses = func(*pfstate.Flow) bool { return len(to.kernel) >= room }
+			for n := range 40 {
+				f.made(from, flowN(n))
+			}
+			f.until(second, "the receiver to say so", func() bool { return to.e.Status(f.now).Diverged })
+			f.until(30*second, "how many", func() bool { return to.e.Status(f.now).Lasting == 30 })
+			f.pass(200 * second)
+			was := f.bytes
+			f.pass(100 * second)
+			if n := (f.bytes - was) / 100; n > 400 {
+				t.Errorf("%d bytes a second of a difference that stays", n)
+			}
+			if st := to.e.Status(f.now); !st.Diverged || st.Lasting != 30 {
+				t.Errorf("diverged %v, lasting %d", st.Diverged, st.Lasting)
+			}
+			f.verify(from) // who now knows what the other lacks
+			if !from.e.Status(f.now).Diverged {
+				t.Error("the sender has not been told")
+			}
+			room = 100
+			f.dump(to)
+			f.until(second, "equal", func() bool { return f.equal() == "" })
+			f.until(20*second, "both to say so", func() bool {
+				return !from.e.Status(f.now).Diverged && !to.e.Status(f.now).Diverged
+			})
+		})
 	}
 }

@@ -284,18 +284,6 @@ func evicted(f *pfstate.Flow) bool {
 	return src && f.Status&pfstate.StatusSeenReply != 0 && !over
 }
 
-// fullFor is how long after it had no room for an entry the kernel's table is
-// taken to be full.
-const fullFor = 60 * second
-
-// pushedOut reports whether the kernel has made room for another connection
-// (nf_conntrack_core.c early_drop). Of one that passes elsewhere that says
-// nothing.
-func (e *Engine) pushedOut(now int64, s *pfstate.State, f *pfstate.Flow) bool {
-	full := e.dump.fullAt != 0 && now-e.dump.fullAt < fullFor
-	return full && !s.Carried() && f.Status&pfstate.StatusAssured == 0
-}
-
 // gone: our kernel has no entry of r any more.
 func (e *Engine) gone(now int64, r pfstate.Ref, killed bool) {
 	s := e.tab.At(r)

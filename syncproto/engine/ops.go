@@ -173,6 +173,9 @@ func (e *Engine) doneCreate(now int64, r pfstate.Ref, res *pfstate.Result) {
 // inKernel: the kernel has what the peer told, and it hears so if it waits.
 func (e *Engine) inKernel(now int64, r pfstate.Ref) {
 	s := e.tab.At(r)
+	if s.Has(pfstate.FlagRefused) {
+		e.roomAgain(now, r)
+	}
 	s.Flags |= pfstate.FlagInKernel
 	s.Flags &^= pfstate.FlagRefused | pfstate.FlagRetried
 	e.expectsToKernel(now, s)
@@ -187,8 +190,9 @@ func (e *Engine) inKernel(now int64, r pfstate.Ref) {
 func (e *Engine) refused(now int64, r pfstate.Ref, c pfstate.ResultCode) {
 	e.reason(kernelReason(c))
 	if c == pfstate.ResultFull {
-		e.dump.full, e.dump.fullAt = true, now
+		e.noRoom(now)
 	}
+	e.dump.refused = true
 	s := e.tab.At(r)
 	s.Flags |= pfstate.FlagRefused
 	s.Flags &^= pfstate.FlagAckWanted

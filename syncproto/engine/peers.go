@@ -63,6 +63,7 @@ type Peer struct {
 	explained             []uint64 // by bucket, by how much it differs for good; nil nothing
 	lasting               []uint16 // by bucket, states that differ for good and should not
 	unhealed              int      // sum of lasting
+	forgiven              int64    // when an acknowledgement last had us forget these, 0 never
 	told                  bool     // Linux: all that it has, since we last asked
 	fromStart             bool     // Linux: this run of it was there before we had a peer's state
 }

@@ -199,6 +199,7 @@ func (e *Engine) inID(x *rx, a syncproto.Action, id pfstate.ID) {
 	case syncproto.ActInsAck:
 		e.serveAck(x.peer, id)
 		e.deferAcked(id)
+		e.takesAgain(x.now, x.peer)
 	case syncproto.ActUpdReq:
 		e.inRequest(x, id)
 	}
