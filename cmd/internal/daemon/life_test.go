@@ -67,7 +67,7 @@ func TestLife(t *testing.T) {
 	}
 	for end := began.Add(time.Duration(l.ages*l.timeout) * time.Second); ; time.Sleep(time.Second) {
 		if n := p.missing(t, 1, conns); n > 0 {
-			t.Errorf("after %v: %d of %d that live are missing at the peer", time.Since(began), n, len(conns))
+			t.Errorf("after %v: %d of %d that live are missing at the peer, %d here", time.Since(began), n, len(conns), p.missing(t, 0, conns))
 		}
 		if time.Now().After(end) {
 			break
@@ -118,7 +118,7 @@ func keepAlive(conns []net.Conn, every time.Duration) (stop func()) {
 				case <-ended:
 					return
 				case <-time.After(every):
-					_ = nstest.Ask(c, "alive", patience)
+					_ = nstest.Ask(c, "alive", max(every, time.Second))
 				}
 			}
 		})

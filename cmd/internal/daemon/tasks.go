@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"runtime"
 	"time"
 )
 
@@ -25,6 +26,7 @@ func listen(ctx context.Context, lis Listener, x exchange[events]) error {
 		}
 		b.n = n
 		x.full <- b
+		runtime.Gosched() // to the loop, before the next read finds nothing
 	}
 }
 
@@ -83,6 +85,7 @@ func receive(ctx context.Context, p *port, x exchange[packets], log *slog.Logger
 		if err == nil {
 			b.n, b.port, bad = n, p, 0
 			x.full <- b
+			runtime.Gosched() // to the loop
 			continue
 		}
 		x.free <- b
