@@ -227,7 +227,7 @@ type Extra struct {
 // state has them, while State has the further of both.
 type Foreign struct {
 	Set        bool
-	Halves     bool // Src, Dst, Timeout and Expire hold: nothing has passed here since
+	Halves     bool // Src, Dst, Timeout and Expire hold: nothing has passed at a Linux since
 	Src, Dst   Peer
 	Timeout    uint8 // index
 	Expire     int64 // when it ends unless it lives on

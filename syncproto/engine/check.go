@@ -63,6 +63,7 @@ const (
 	slowPause    = 250 * milli // between two questions in the background
 	slowEvery    = 20 * second // between two checks of a peer in the background
 	slowMost     = 640 * second
+	differsEvery = 5 * second // the same where a difference is known: that it is gone is to be said
 	doubtAfter   = 200 * milli
 	doubtAgain   = 5 * second
 	doubtTries   = 10
@@ -80,6 +81,7 @@ type check struct {
 	peer    int    // place in the list
 	creator uint32 // of the peer
 	epoch   uint32 // of the peer
+	known   int    // lasting differences when it began
 	ask     bool   // the question is to be sent
 	timer   int64  // when it is asked again, or the rest is over
 	tries   int
@@ -260,7 +262,8 @@ func (e *Engine) checkNext(now int64) {
 	}
 	for i := range e.peers.list {
 		p := &e.peers.list[i]
-		if p.checkable(now) && p.InSync && p.CreatorID < e.cfg.HostID && now >= p.nextCheck && !e.serve.active {
+		mine := p.CreatorID < e.cfg.HostID || p.unhealed > 0
+		if p.checkable(now) && (p.InSync || p.unhealed > 0) && mine && now >= p.nextCheck && !e.serve.active {
 			e.checkBegin(now, i, checkSlow)
 			return
 		}
@@ -272,7 +275,7 @@ func (e *Engine) checkBegin(now int64, peer int, why checkWhy) {
 	if c.byName == nil {
 		c.byName = map[pfstate.ID]int{}
 	}
-	*c = check{on: true, why: why, peer: peer, creator: p.CreatorID, epoch: p.Epoch, number: c.number + 1,
+	*c = check{on: true, why: why, peer: peer, creator: p.CreatorID, epoch: p.Epoch, known: p.unhealed, number: c.number + 1,
 		todo: c.todo[:0], items: c.items[:0], suspects: c.suspects[:0], byName: c.byName}
 	c.buckets = leastBuckets
 	for c.buckets < pfstate.DigestBuckets && c.buckets*statesBucket < max(e.tab.Len(), int(p.States)) {
@@ -293,12 +296,20 @@ func (e *Engine) checkEnd(now int64, how Outcome) {
 	c := &e.check
 	p := &e.peers.list[c.peer]
 	c.on, c.ask = false, false
-	p.checkEvery = slowEvery
-	if c.differed && !c.healed { // nothing helps, or it lies
-		p.checkEvery = min(max(2*p.lastEvery, slowEvery), slowMost)
+	every := slowEvery
+	if p.unhealed > 0 {
+		every = differsEvery
 	}
-	p.lastEvery = p.checkEvery
-	p.nextCheck = now + p.checkEvery
+	switch {
+	case how != VerifyEqual: // it was not made to the end
+	case p.unhealed > 0 && c.known == 0:
+		p.checkEvery = every
+	case c.differed && !c.healed: // nothing helps, or it lies
+		p.checkEvery = min(max(2*p.checkEvery, every), slowMost)
+	default:
+		p.checkEvery = 0
+	}
+	p.nextCheck = now + max(p.checkEvery, every)
 	if c.why == checkDemand {
 		e.verifyEnded(now, how)
 	}

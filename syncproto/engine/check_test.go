@@ -221,6 +221,32 @@ func TestVerifyRefused(t *testing.T) {
 	}
 }
 
+// TestDivergedEnds: a difference that stays is said to be there as long as it
+// is, and hardly longer, by either side.
+func TestDivergedEnds(t *testing.T) {
+	no := flowN(7)
+	for i := range 2 {
+		f := newFleet(t, 2)
+		f.ships[1].refuses = func(flow *pfstate.Flow) bool { return flow.Orig == no.Orig }
+		for n := range 20 {
+			f.made(f.ships[0], flowN(n))
+		}
+		f.pass(20 * second)
+		f.verify(f.ships[i])
+		f.pass(60 * second)
+		if !f.ships[i].e.Status(f.now).Diverged {
+			t.Fatal("not diverged")
+		}
+		f.ships[1].refuses = nil
+		f.dump(f.ships[1]) // after which it is tried again
+		f.pass(2*differsEvery + 5*second)
+		f.expectEqual()
+		if f.ships[i].e.Status(f.now).Diverged {
+			t.Error("still diverged")
+		}
+	}
+}
+
 // TestVerifyWithheld: what a filter keeps out is no fault.
 func TestVerifyWithheld(t *testing.T) {
 	f := newFleet(t, 2, func(i int, c *Config) {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/pfsync/pfsync/pfstate"
@@ -61,6 +62,31 @@ func TestClaimPFEarlier(t *testing.T) {
 			r.transferPF(in, out)
 			r.expectOps()
 			r.expect("deleted", r.until(r.now + second/2)[:2], "DEL_C D5", "DEL_C D6")
+		})
+	}
+}
+
+// TestPFMovedElsewhere: what a pf has told is old when its connection passes at
+// another Linux peer, and is not told any more.
+func TestPFMovedElsewhere(t *testing.T) {
+	for name, nat := range map[string]func(*pfstate.Flow){"plain": nil, "both": both} {
+		t.Run(name, func(t *testing.T) {
+			in, out := sloppyPair(nat, pfstate.PFEstablished, 432000)
+			kernel := tcpFlow(pfstate.TCPEstablished, nat)
+			kernel.Timeout = 432000
+			r := starting(t, kernel)
+			r.transferPF(in, out)
+			kernel.ProtoState = pfstate.TCPTimeWait
+			id := pfstate.ID(in.StateID())
+			r.b.say(updc(id, kernel))
+			r.kernel()
+			r.sent()
+			r.bsd.say(ask(id))
+			for _, said := range r.sent() {
+				if !strings.Contains(said, " 9:9") {
+					t.Errorf("sent %q", said)
+				}
+			}
 		})
 	}
 }

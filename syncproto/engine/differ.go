@@ -166,10 +166,10 @@ func (e *Engine) suspect(v suspect) {
 // settled: a suspect was not seen in a round that told all of its bucket.
 func (e *Engine) settled(now int64, s *suspect) {
 	s.state = suspectDropped
+	e.check.healed = true
 	if s.confirmed {
 		s.state = suspectHealed
 		e.check.open--
-		e.check.healed = true
 		e.reason(ReasonCheckHealed)
 		e.verifyHealed(now, s)
 	}

@@ -68,3 +68,15 @@ func TestLateTime(t *testing.T) {
 		})
 	}
 }
+
+// TestRefusedThenMade: our kernel had no room for a connection that peers have
+// seen answered, and makes it of a packet: as one that is not. It is told.
+func TestRefusedThenMade(t *testing.T) {
+	r := ready(t)
+	r.b.say(ins(theirs(5), udp(1, assured)))
+	r.expectOps("create 1")
+	r.done(pfstate.ResultFull)
+	r.made(udp(1, fresh))
+	r.expectOps("update 1")
+	r.expectNames("B5")
+}

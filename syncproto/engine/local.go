@@ -88,6 +88,9 @@ func (e *Engine) localNew(now int64, f *pfstate.Flow) {
 		return
 	}
 	e.localNews(now, r, f)
+	if f.Proto != pfstate.ProtoTCP && e.kernelBehind(s, f) { // it had refused what peers have told
+		e.wantOp(r, pfstate.OpUpdate)
+	}
 	if s.Has(pfstate.FlagUnclaimed) { // made after we began to listen: nobody else can have a name for it
 		e.nameIt(now, r)
 	}

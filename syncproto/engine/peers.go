@@ -52,20 +52,20 @@ type Peer struct {
 	gap      gap
 	oldest   uint32 // oldest frame heard of its present run
 
-	runSince              int64 // since when we know that its present run lasts
-	doubt                 bool  // a check is due at doubtAt
-	missed                bool  // for frames of it are lost for good
-	doubtAt               int64
-	doubtTries            int
-	bulked                int64 // when too much differed to be named, 0 never
-	nextCheck             int64
-	checkEvery, lastEvery int64
-	explained             []uint64 // by bucket, by how much it differs for good; nil nothing
-	lasting               []uint16 // by bucket, states that differ for good and should not
-	unhealed              int      // sum of lasting
-	forgiven              int64    // when an acknowledgement last had us forget these, 0 never
-	told                  bool     // Linux: all that it has, since we last asked
-	fromStart             bool     // Linux: this run of it was there before we had a peer's state
+	runSince   int64 // since when we know that its present run lasts
+	doubt      bool  // a check is due at doubtAt
+	missed     bool  // for frames of it are lost for good
+	doubtAt    int64
+	doubtTries int
+	bulked     int64 // when too much differed to be named, 0 never
+	nextCheck  int64
+	checkEvery int64    // longer each time that a check in vain follows another, 0 the last one was not
+	explained  []uint64 // by bucket, by how much it differs for good; nil nothing
+	lasting    []uint16 // by bucket, states that differ for good and should not
+	unhealed   int      // sum of lasting
+	forgiven   int64    // when an acknowledgement last had us forget these, 0 never
+	told       bool     // Linux: all that it has, since we last asked
+	fromStart  bool     // Linux: this run of it was there before we had a peer's state
 }
 
 type peers struct {

@@ -113,7 +113,13 @@ func (e *Engine) takeWords(now int64, s *pfstate.State, m *record, src, dst bool
 		}
 	}
 	f := e.foreign(s, m.side)
-	if f == nil || m.linux || s.Has(pfstate.FlagCarried) {
+	if f == nil || s.Has(pfstate.FlagCarried) {
+		return
+	}
+	if m.linux {
+		if m.carried { // it passes there now
+			e.dropWords(s)
+		}
 		return
 	}
 	if src || first {
@@ -149,7 +155,7 @@ func pfTimeout(i uint8) uint32 {
 	return 0
 }
 
-// dropWords: something has passed here, so what a pf told is old.
+// dropWords: something has passed at a Linux, so what a pf told is old.
 func (e *Engine) dropWords(s *pfstate.State) {
 	for side := range pfstate.SideAlias {
 		if f := e.foreign(s, side); f != nil {
