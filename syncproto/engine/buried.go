@@ -11,7 +11,8 @@ type buried struct {
 
 type burial struct {
 	id     pfstate.ID
-	at     int64 // when it was told again, 0 never
+	at     int64  // when it was told again, 0 never
+	frame  uint32 // the last that tells, or the first that may, 0 none
 	killed bool
 	again  uint8 // how often
 }
@@ -37,6 +38,19 @@ func (b *buried) put(id pfstate.ID, killed bool) {
 	} else {
 		s.killed = s.killed || killed
 	}
+}
+
+// sent notes that a frame tells, or will tell.
+func (b *buried) sent(id pfstate.ID, killed bool, frame uint32) {
+	b.put(id, killed)
+	b.slot(id).frame = frame
+}
+
+// sentAfter reports whether one that is later than a frame tells, or will. Who
+// has missed that frame has the later one, or asks for it.
+func (b *buried) sentAfter(id pfstate.ID, frame uint32) bool {
+	s := b.slot(id)
+	return s.id == id && s.frame != 0 && framesFrom(frame, s.frame) > 0
 }
 
 // hearsay reports whether a record is only what its sender remembers of a

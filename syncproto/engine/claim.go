@@ -291,7 +291,7 @@ func (e *Engine) dumpKnown(now int64, r pfstate.Ref, f *pfstate.Flow) {
 	if !s.Has(pfstate.FlagInKernel) && f.Reply != s.Reply {
 		return // doneCreate has found it and judged
 	}
-	if e.reused(now, s, f) {
+	if e.reused(now, s, f) || e.reopened(now, s, f) {
 		e.reason(ReasonReconciled)
 		e.bury(now, r, true)
 		e.localMade(now, f)
@@ -330,6 +330,13 @@ func (e *Engine) dumpKnown(now int64, r pfstate.Ref, f *pfstate.Flow) {
 			e.signOfLife(now, r)
 		}
 	}
+}
+
+// reopened reports whether the kernel's entry is of a later connection than s,
+// which has ended, and of which it had the end: the events between were lost.
+func (e *Engine) reopened(now int64, s *pfstate.State, f *pfstate.Flow) bool {
+	return f.Proto == pfstate.ProtoTCP && f.Has&pfstate.HasProto != 0 && f.ProtoState == pfstate.TCPEstablished &&
+		s.Has(pfstate.FlagInKernel) && now-s.LastOp >= opSettle && min(s.Src.State, s.Dst.State) > pfstate.PFEstablished
 }
 
 // refreshed reports whether packets have passed here: the timeout is longer

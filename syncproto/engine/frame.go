@@ -311,7 +311,7 @@ func (e *Engine) addDelete(f *frame, id pfstate.ID, killed bool) bool {
 	}
 	e.out(syncproto.ActDelC)
 	e.repair.named(named{ID: id, deleted: true, killed: killed})
-	e.buried.put(id, killed)
+	e.buried.sent(id, killed, frameAfter(e.frameNo))
 	return true
 }
 

@@ -353,17 +353,24 @@ func (e *Engine) replace(x *rx, r pfstate.Ref, m *record) {
 // pair adds the other half of a pf's two states to the one we have.
 func (e *Engine) pair(x *rx, r pfstate.Ref, m *record) {
 	s := e.tab.At(r)
-	e.nameSide(r, m.side, m.name)
-	e.countRoute(m)
 	orig, reply := s.Orig, s.Reply
 	if m.side == pfstate.SideIn {
 		orig = m.orig
 	} else {
 		reply = m.reply
 	}
+	moved := orig != s.Orig || reply != s.Reply
+	if moved && s.Has(pfstate.FlagCarried) && s.LastOp == 0 {
+		// Packets alone made the entry, without this translation: the pair is an
+		// earlier connection's.
+		e.deleteName(x.now, m.name, false)
+		e.doubted(x.now, r)
+		return
+	}
+	e.nameSide(r, m.side, m.name)
+	e.countRoute(m)
 	expire := s.Expire
 	was := *s
-	moved := orig != s.Orig || reply != s.Reply
 	changed := e.take(x.now, r, m, true, true)
 	s.Expire = max(expire, s.Expire)
 	if moved { // the second half translates: the kernel cannot change that of an entry

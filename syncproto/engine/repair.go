@@ -243,8 +243,12 @@ func (e *Engine) resend(x *rx, f syncproto.Frames) {
 		}
 		e.Stats.Reason[ReasonFrameResent]++
 		for k := s.start; k < s.start+uint64(s.n) && !a.Forgotten; k++ {
+			n := p.names[k%sentNames]
+			if n.deleted && e.buried.sentAfter(n.ID, f.Last) {
+				continue // else what is lost while it is sent again grows and grows
+			}
 			if a.Forgotten = !e.mayReply(x.now, x.peer); !a.Forgotten {
-				e.resendName(x.now, p.names[k%sentNames])
+				e.resendName(x.now, n)
 			}
 		}
 	}
@@ -261,6 +265,7 @@ func (e *Engine) resendName(now int64, n named) {
 	case ok && !n.deleted:
 		e.push(now, r)
 	case !ok && n.deleted:
+		e.buried.sent(n.ID, n.killed, frameAfter(e.frameNo))
 		e.deleteName(now, n.ID, n.killed)
 		e.dueBy(now)
 	}

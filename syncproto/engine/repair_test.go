@@ -201,6 +201,18 @@ func TestResend(t *testing.T) {
 		r.b.say(control(hostA, wantFrames(0xaaaa, no, no)))
 		r.expect("sent", words(r.frames()), "DEL_C A2 killed", fmt.Sprintf("again aaaa %d-%d", no, no))
 	})
+	t.Run("a delete for two", func(t *testing.T) {
+		r, _ := sent(t)
+		r.killed(udp(3, fresh))
+		r.pass(10 * milli)
+		no := r.frames()[0].info.Frame
+		again := fmt.Sprintf("again aaaa %d-%d", no, no)
+		r.b.say(control(hostA, wantFrames(0xaaaa, no, no)))
+		r.c.say(control(hostA, wantFrames(0xaaaa, no, no)))
+		r.expect("sent", words(r.frames()), "DEL_C A2 killed", again, again)
+		r.b.say(control(hostA, wantFrames(0xaaaa, no, no)))
+		r.expect("sent", words(r.frames()), again) // what it was in since is known to be missing, or is not
+	})
 	t.Run("for another firewall", func(t *testing.T) {
 		r, no := sent(t)
 		r.b.say(control(hostC, wantFrames(0xaaaa, no, no)))

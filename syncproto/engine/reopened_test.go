@@ -1,0 +1,49 @@
+package engine
+
+import (
+	"testing"
+
+	"github.com/pfsync/pfsync/pfstate"
+)
+
+// TestReopened: events were lost, and the next dump has an established entry
+// where one had ended: a later connection with the same ends.
+func TestReopened(t *testing.T) {
+	over, next := tcp(1, pfstate.TCPTimeWait), tcp(1, pfstate.TCPEstablished)
+	for _, tc := range []struct {
+		name string
+		wait int64
+		sent []string
+	}{
+		{"later", 10 * second, []string{"DEL_C A0 killed", "INS A1 4:4"}},
+		{"while the kernel may lag behind", 0, nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := ready(t)
+			r.made(next)
+			r.sent()
+			r.pass(2 * second)
+			r.b.say(updc(mine(0), over))
+			r.kernel()
+			r.pass(tc.wait)
+			r.sent()
+			r.dump(next)
+			r.expect("sent", r.until(r.now+second/2), tc.sent...)
+		})
+	}
+}
+
+// TestPairTranslatedOtherwise: of a pf's pair one half fits an entry that
+// packets made, the other does not: it is an earlier connection's, and nothing
+// happens to the entry.
+func TestPairTranslatedOtherwise(t *testing.T) {
+	in, out := sloppyPair(both, pfstate.PFEstablished, 86400)
+	kernel := tcpFlow(pfstate.TCPEstablished, dnat)
+	kernel.Timeout = 432000
+	r := starting(t, kernel)
+	r.transferPF(in, out)
+	r.expectOps()
+	r.expect("deleted", r.until(r.now+second/2), "DEL_C D6", "UPD D5 4:4")
+	r.expect("renamed", r.until(r.now + 2*doubtWait)[:1], "DEL_C D5 killed")
+	r.expectNames("A0")
+}
