@@ -90,10 +90,11 @@ func (c *connSpec) flow() (f pfstate.Flow) {
 // open sends the first packet, unless the client still uses the port.
 func (w *world) open(no int, spec *connSpec) {
 	f := spec.flow()
-	if o := w.latest[origKey(&f)]; o != nil && !o.over {
+	o := w.latest[origKey(&f)]
+	if o != nil && !o.over {
 		return
 	}
-	c := &conn{connSpec: *spec, w: w, no: no, f: f, began: w.now, rng: rand.New(rand.NewPCG(spec.seed, 3))}
+	c := &conn{connSpec: *spec, w: w, no: no, f: f, began: w.now, excused: o != nil && w.now < w.clashing, rng: rand.New(rand.NewPCG(spec.seed, 3))}
 	w.latest[origKey(&f)], w.latest[replyKey(&f)] = c, c
 	w.conns = append(w.conns, c)
 	if w.tracing {

@@ -262,6 +262,10 @@ func (w *world) faultClock(f *faultSpec, n *node) {
 	n.wall += step
 }
 
+// clashEcho is how long after a clash of hostids what was not heard is made up
+// for.
+const clashEcho = 3 * second
+
 // faultClash: a firewall is given the hostid of another, until the operator
 // does what status says. With a pf about, two names for each connection may
 // stay tangled until it ends: whether they do is not judged.
@@ -270,6 +274,7 @@ func (w *world) faultClash(f *faultSpec, n *node) {
 	if n == other || !n.running() || w.sc.pf {
 		return
 	}
+	w.clashing = w.now + f.d + clashEcho
 	n.set(func(c *engine.Config) { c.HostID = other.hostID })
 	w.at(f.d, func() {
 		n.set(func(c *engine.Config) { c.HostID = uint32(f.seed) | 1 })

@@ -46,6 +46,7 @@ type kernel struct {
 	events  []pfstate.Event // not yet read
 	overrun bool            // some did not fit
 	max     int             // entries, 0 no limit
+	deleted []*entry        // by the operations of this batch
 }
 
 // eventRoom is how many events the socket holds while nobody reads.

@@ -228,10 +228,7 @@ func (n *node) drainOps() {
 		if !n.up {
 			return
 		}
-		res := make([]pfstate.Result, len(batch))
-		for i := range batch {
-			res[i] = n.k.do(&batch[i])
-		}
+		res := n.k.doAll(batch)
 		n.doneAt = max(n.doneAt, w.now+n.rng.Int64N(2*milli), n.frozen)
 		w.q.put(n.doneAt, func() {
 			if n.running() && n.starts == gen {

@@ -4,6 +4,22 @@ import "github.com/pfsync/pfsync/pfstate"
 
 var opNames = [...]string{pfstate.OpCreate: "create", pfstate.OpUpdate: "update", pfstate.OpDelete: "delete", pfstate.OpGet: "get"}
 
+// doAll carries out a batch. What it deletes and creates again, as it was
+// translated, lives on: there is no time between for a packet to be lost in.
+func (k *kernel) doAll(batch []pfstate.Op) []pfstate.Result {
+	k.deleted = k.deleted[:0]
+	res := make([]pfstate.Result, len(batch))
+	for i := range batch {
+		res[i] = k.do(&batch[i])
+	}
+	for _, e := range k.deleted {
+		if now := k.orig[e.key()]; now == nil || now.f.Reply != e.f.Reply {
+			k.w.deleted(k.n, e)
+		}
+	}
+	return res
+}
+
 // do carries out one operation, as conntrack.Injector does.
 func (k *kernel) do(op *pfstate.Op) pfstate.Result {
 	res := pfstate.Result{Kind: op.Kind, Ref: op.Ref}
@@ -22,7 +38,7 @@ func (k *kernel) do(op *pfstate.Op) pfstate.Result {
 			res.Code, res.Flow = pfstate.ResultLiving, k.flow(e)
 			break
 		}
-		k.w.deleted(k.n, e)
+		k.deleted = append(k.deleted, e)
 		k.drop(e)
 	case op.Kind == pfstate.OpGet:
 		res.Flow = k.flow(e)

@@ -22,6 +22,7 @@ type world struct {
 	latest   map[key]*conn // by both tuples
 	purged   map[key]int64 // when entries of a tuple were killed on purpose
 	hushed   bool          // connections say nothing any more
+	clashing int64         // until when two have, or feel that they had, one hostid
 
 	events     int
 	complaints []complaint
