@@ -105,8 +105,9 @@ func (e *Engine) claimed(x *rx, r pfstate.Ref, m *record) {
 	tcp := s.Proto == pfstate.ProtoTCP
 	idle := e.idle(now, s) - e.idleThere(m) // how much longer ours has been
 	otherNAT := m.linux && m.reply != s.Reply
+	done := min(s.Src.State, s.Dst.State) > pfstate.PFEstablished && max(m.src.State, m.dst.State) <= pfstate.PFEstablished
 	switch {
-	case otherNAT && (idle > refreshSlack || m.carried && idle > 0), m.linux && m.carried && tcp && ahead && idle > refreshSlack:
+	case otherNAT && (idle > refreshSlack || m.carried && idle > 0), m.linux && (m.carried || done) && tcp && ahead && idle > refreshSlack:
 		e.reason(ReasonLater) // ours is a leftover
 		e.erase(r, false)
 		e.insert(x, m)
@@ -150,14 +151,13 @@ func (e *Engine) idle(now int64, s *pfstate.State) int64 {
 	return int64(e.cfg.Timeouts.For(s.Proto, s.ProtoState, s.Status))*second - (s.KernExpire - now)
 }
 
-// idleThere is the same of a record at its sender, as far as that knew.
+// idleThere is the same of a record at its sender, as far as that knew. A pf has
+// timeouts of its own; of what is above its defaults we know no better than ours.
 func (e *Engine) idleThere(m *record) int64 {
-	var state uint8
-	if m.proto == pfstate.ProtoTCP {
-		state, _ = pfstate.TCPFromPeers(m.src.State, m.dst.State)
+	if full := pfTimeout(m.timeout); !m.linux && full >= m.expire {
+		return int64(full-m.expire) * second
 	}
-	status := pfstate.StatusFromPeers(m.proto, m.src.State, m.dst.State)
-	return (int64(e.cfg.Timeouts.For(m.proto, state, status)) - int64(m.expire)) * second
+	return (int64(e.timeoutOf(m)) - int64(m.expire)) * second
 }
 
 // dump follows one dump of the kernel's table at a time, and one of a part of it

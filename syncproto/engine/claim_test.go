@@ -55,6 +55,8 @@ func TestClaim(t *testing.T) {
 			[]string{"B5"}, []string{"UPD B5 7:4"}, nil},
 		{"kernel has what is left of an earlier one", left(tcp(1, pfstate.TCPTimeWait), 60), upd(theirs(5), est), true,
 			[]string{"B5"}, nil, []string{"delete 1", "create 1"}},
+		{"kernel has what is left of an earlier one, by hearsay", left(tcp(1, pfstate.TCPTimeWait), 60), upd(theirs(5), est), false,
+			[]string{"B5"}, nil, []string{"delete 1", "create 1"}},
 		{"kernel translates otherwise, and is younger", masqueraded(est, 7), upd(theirs(5), left(masqueraded(est, 8), 432000-100)), true,
 			[]string{"A0"}, []string{"DEL_C B5", "INS A0 4:4"}, nil},
 		{"kernel translates otherwise, and is older", left(masqueraded(est, 7), 432000-100), upd(theirs(5), masqueraded(est, 8)), true,

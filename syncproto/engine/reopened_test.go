@@ -37,7 +37,7 @@ func TestReopened(t *testing.T) {
 // packets made, the other does not: it is an earlier connection's, and nothing
 // happens to the entry.
 func TestPairTranslatedOtherwise(t *testing.T) {
-	in, out := sloppyPair(both, pfstate.PFEstablished, 86400)
+	in, out := sloppyPair(both, pfstate.PFEstablished, 86300)
 	kernel := tcpFlow(pfstate.TCPEstablished, dnat)
 	kernel.Timeout = 432000
 	r := starting(t, kernel)
