@@ -51,6 +51,15 @@ func (c *conn) translated() bool {
 	return src || dst
 }
 
+// reply is the reply tuple of its entry, as a firewall has it that has seen a
+// packet of the original direction first, or of the other one.
+func (c *conn) reply(asOrig bool) pfstate.Tuple {
+	if asOrig {
+		return c.f.Reply
+	}
+	return c.f.Orig
+}
+
 // translate: the first packet met an entry of an earlier connection, and shares
 // its translation.
 func (w *world) translate(c *conn, reply pfstate.Tuple) {

@@ -27,6 +27,8 @@ func (k *kernel) pass(p *packet) bool {
 	case e != nil && e.f.Proto == pfstate.ProtoTCP && !p.first && p.tcp < e.f.ProtoState &&
 		(e.f.ProtoState >= pfstate.TCPLastAck || p.tcp == pfstate.TCPSynRecv):
 		return false // this firewall has yet to hear that the port is used again
+	case e != nil && p.c.where != nil && !p.c.gone && e.f.Reply != p.c.reply(back == p.reply):
+		return false // it arrives, if at all, as of another connection: the leftover translates
 	case e != nil:
 		k.meet(e, p, back)
 		return true
