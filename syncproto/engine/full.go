@@ -40,14 +40,14 @@ func (e *Engine) pushedOut(now int64, s *pfstate.State, f *pfstate.Flow) bool {
 // roomAgain: the kernel has taken what it had refused. A peer that knows that we
 // lack something hears of it by the acknowledgement.
 func (e *Engine) roomAgain(now int64, r pfstate.Ref) {
-	if e.dump.refused {
-		e.dump.refused = false
-		e.tab.At(r).Flags |= pfstate.FlagAckWanted
+	if !e.dump.refused {
+		return
 	}
+	e.dump.refused = false
+	e.tab.At(r).Flags |= pfstate.FlagAckWanted
 	for i := range e.peers.list {
-		if p := &e.peers.list[i]; p.used && p.unhealed > 0 {
-			p.forgive()
-			e.missed(now, p)
+		if p := &e.peers.list[i]; p.used && p.Digests {
+			e.compareAnew(now, i)
 		}
 	}
 }
@@ -59,6 +59,20 @@ func (e *Engine) takesAgain(now int64, p *Peer) {
 		return
 	}
 	p.forgiven = now
+	for i := range e.peers.list {
+		if p == &e.peers.list[i] {
+			e.compareAnew(now, i)
+		}
+	}
+}
+
+// compareAnew forgets what is known of differences from a peer's table, and
+// what a check under way has found, unless somebody waits for that.
+func (e *Engine) compareAnew(now int64, peer int) {
+	if c := &e.check; c.on && c.peer == peer && c.why != checkDemand {
+		e.checkEnd(now, VerifyBroken)
+	}
+	p := &e.peers.list[peer]
 	p.forgive()
 	e.missed(now, p)
 }
