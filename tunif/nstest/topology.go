@@ -60,6 +60,7 @@ type Options struct {
 	Firewalls int    // 2 when 0
 	SNAT      bool   // IPv4 connections leave with OutsideAddr
 	Rules     string // nftables ruleset loaded on each firewall beside StrictRules
+	Patient   bool   // entries that end soon outlast a test on a slow machine
 }
 
 // Topology is client – firewalls – server with a sync link among the
@@ -117,6 +118,12 @@ func (top *Topology) cableSync() {
 	}
 }
 
+// soonOver are timeouts of minutes at most that the tests would have to beat.
+var soonOver = []string{
+	"udp_timeout", "udp_timeout_stream", "icmp_timeout", "icmpv6_timeout", "gre_timeout", "gre_timeout_stream",
+	"sctp_timeout_cookie_wait", "sctp_timeout_cookie_echoed",
+}
+
 func (top *Topology) setup(i int, o Options) {
 	t, fw := top.t, top.FW[i]
 	t.Helper()
@@ -127,6 +134,11 @@ func (top *Topology) setup(i int, o Options) {
 	fw.Sysctl(t, "net.ipv6.conf.all.forwarding", "1")
 	fw.Sysctl(t, "net.ipv4.conf.all.send_redirects", "0")
 	fw.Sysctl(t, "net.netfilter.nf_conntrack_tcp_loose", "0")
+	if o.Patient {
+		for _, key := range soonOver {
+			fw.Sysctl(t, "net.netfilter.nf_conntrack_"+key, "600")
+		}
+	}
 	fw.Nft(t, StrictRules)
 	if o.SNAT {
 		fw.Nft(t, snatRules)

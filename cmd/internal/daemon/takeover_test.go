@@ -117,7 +117,7 @@ table inet known {
 // newNatted is a pair with natRules, and more, and the addresses for them.
 func newNatted(t *testing.T, rules ...string) *pair {
 	t.Helper()
-	p := newPair(t, nstest.Options{Rules: natRules + strings.Join(rules, "")})
+	p := newPair(t, nstest.Options{Rules: natRules + strings.Join(rules, ""), Patient: true})
 	p.serveTranslations(t)
 	return p
 }
