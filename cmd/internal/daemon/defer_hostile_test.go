@@ -12,14 +12,20 @@ import (
 	"github.com/pfsync/pfsync/tunif/nstest"
 )
 
+// without starts a daemon that does not find some programs.
+func (h *host) without(programs string) {
+	h.t.Helper()
+	hide := "for p in " + programs + `; do
+		for d in /usr/sbin /sbin /usr/bin /usr/local/sbin; do [ ! -e $d/$p ] || mount --bind /dev/null $d/$p; done; done; exec "$@"`
+	h.Start(h.t, "msg=ready", append([]string{"unshare", "--mount", "--propagation", "private", "--", "sh", "-c", hide, "sh"}, h.pfsyncd("-f")...)...)
+}
+
 // TestDeferNoPrograms: without nft and iptables the word says what is missing,
 // and nothing has changed.
 func TestDeferNoPrograms(t *testing.T) {
 	ns := nstest.New(t, "unshare").NS("fw1")
 	h := newHost(t, ns)
-	hide := `for p in nft iptables-restore ip6tables-restore; do
-		for d in /usr/sbin /sbin /usr/bin /usr/local/sbin; do [ ! -e $d/$p ] || mount --bind /dev/null $d/$p; done; done; exec "$@"`
-	h.Start(t, "msg=ready", append([]string{"unshare", "--mount", "--propagation", "private", "--", "sh", "-c", hide, "sh"}, h.pfsyncd("-f")...)...)
+	h.without("nft iptables-restore ip6tables-restore")
 	ctl := h.env(filepath.Join(binDir, "pfsyncctl"), "pfsync0")
 	h.fails(1, "pfsyncctl: pfsync0: defer: install rules: neither nft nor iptables can send packets to a queue", append(ctl, "maxupd", "7", "defer")...)
 	if out := h.ctl("pfsync0", "dump"); strings.Contains(out, "defer") || strings.Contains(out, "maxupd") {
@@ -27,6 +33,43 @@ func TestDeferNoPrograms(t *testing.T) {
 	}
 	if left := ns.ReadFile(t, "/proc/thread-self/net/netfilter/nfnetlink_queue"); left != "" {
 		t.Errorf("the queue is still there: %s", left)
+	}
+}
+
+// TestDeferNoNft: where nft is missing iptables does it, and undoes it.
+func TestDeferNoNft(t *testing.T) {
+	ns := nstest.New(t, "unshare", "iptables").NS("fw1")
+	h := newHost(t, ns)
+	h.without("nft")
+	n := &node{t: t, ns: ns, where: "fw1"}
+	h.ctl("pfsync0", "defer")
+	if r := n.rules(); !strings.Contains(strings.Join(r, "\n"), "NFQUEUE") {
+		t.Errorf("rules %q", r)
+	}
+	h.ctl("pfsync0", "-defer")
+	if r := n.rules(); r != nil {
+		t.Errorf("left by -defer: %q", r)
+	}
+}
+
+// TestDeferDropped: a ruleset that lets nothing of pfsync out, or in, costs each
+// connection no more than the delay, and none is lost.
+func TestDeferDropped(t *testing.T) {
+	for _, hook := range []string{"output", "input"} {
+		t.Run(hook, func(t *testing.T) {
+			p := newPair(t, nstest.Options{})
+			to := p.servers(t)
+			p.n[0].set("defer")
+			p.FW[0].Nft(t, "table inet no240 { chain c { type filter hook "+hook+" priority 0; meta l4proto 240 drop; }; }")
+			for _, network := range []string{"tcp4", "udp4"} {
+				if r := p.many(network, to[network], 10, 1, anyway, func() {}); r.lost > 0 {
+					t.Errorf("%s: %v", network, r)
+				}
+			}
+			if own := p.n[0].deferred(); own["deferacked"] > 0 || own["defertimeout"]+own["deferpassed"] == 0 {
+				t.Error("acknowledged by nobody")
+			}
+		})
 	}
 }
 
