@@ -7,7 +7,8 @@ import (
 
 // Kernel extensions of classic BPF (filter.h SKF_AD_OFF): find the attribute of
 // type X in the attributes from offset A on, or in the nest at offset A. The
-// result is its offset, 0 if there is none.
+// result is its offset, 0 if there is none. So the order of attributes does not
+// matter.
 const (
 	bpfExt     = 0xfffff000
 	bpfNlattr  = bpfExt + 12
@@ -17,75 +18,106 @@ const (
 // portIDOffset is where struct nlmsghdr has nlmsg_pid.
 const portIDOffset = 12
 
+// Scratch memory of a program: offsets of attributes, and the protocol.
+const (
+	memOrig  uint32 = iota // CTA_TUPLE_ORIG
+	memReply               // CTA_TUPLE_REPLY
+	memNest                // a nest in one of them
+	memProto               // the number itself
+)
+
 // skipProtocols are never synchronised: pfsync's own frames and VRRP.
 var skipProtocols = [...]uint8{pfstate.ProtoPfsync, pfstate.ProtoVRRP}
 
 // eventFilter is the program of an event socket: it drops what the sockets with
-// these port ids caused, which is told by nlmsg_pid and by nothing else, and
-// what is of a protocol in skipProtocols.
+// these port ids caused, which is told by nlmsg_pid and by nothing else, what
+// is of a protocol in skipProtocols and, unless it is nil, what the part of
+// nosync matches that the kernel can judge (bpfnosync.go).
 //
 //	ld [12]; jeq own…, drop
 //	find CTA_TUPLE_ORIG, in it CTA_TUPLE_PROTO, in it CTA_PROTO_NUM, or accept
 //	ldb [x+4]; jeq 240 or 112, drop
-//	accept: ret all; drop: ret 0
-func eventFilter(own []uint32) []unix.SockFilter {
-	p := []unix.SockFilter{stmt(unix.BPF_LD|unix.BPF_W|unix.BPF_ABS, portIDOffset)}
+//	the tests of nosync
+//	accept: ret all
+func eventFilter(own []uint32, nosync *pfstate.Filter) []unix.SockFilter {
+	var p program
+	p.op(unix.BPF_LD|unix.BPF_W|unix.BPF_ABS, portIDOffset)
 	for _, id := range own {
-		p = append(p, jumpDrop(portIDOrder(id)))
+		p.dropEqual(portIDOrder(id))
 	}
-	p = append(p, stmt(unix.BPF_LD|unix.BPF_IMM, nlHdrLen+genLen))
-	for i, typ := range [...]uint32{ctaTupleOrig, ctaTupleProto, ctaProtoNum} {
-		find := uint32(bpfNlaNest)
-		if i == 0 {
-			find = bpfNlattr
-		}
-		p = append(p,
-			stmt(unix.BPF_LDX|unix.BPF_IMM, typ),
-			stmt(unix.BPF_LD|unix.BPF_B|unix.BPF_ABS, find),
-			jumpAccept(0))
-	}
-	p = append(p,
-		stmt(unix.BPF_MISC|unix.BPF_TAX, 0),
-		stmt(unix.BPF_LD|unix.BPF_B|unix.BPF_IND, attrHdr))
+	missing := []int{p.find(ctaTupleOrig)}
+	p.op(unix.BPF_ST, memOrig)
+	missing = append(missing, p.findIn(memOrig, ctaTupleProto))
+	p.op(unix.BPF_ST, memNest)
+	missing = append(missing, p.findIn(memNest, ctaProtoNum))
+	p.op(unix.BPF_MISC|unix.BPF_TAX, 0)
+	p.op(unix.BPF_LD|unix.BPF_B|unix.BPF_IND, attrHdr)
+	p.op(unix.BPF_ST, memProto)
 	for _, proto := range skipProtocols {
-		p = append(p, jumpDrop(uint32(proto)))
+		p.dropEqual(uint32(proto))
 	}
-	accept := len(p)
-	p = append(p, stmt(unix.BPF_RET|unix.BPF_K, 0xffffffff), stmt(unix.BPF_RET|unix.BPF_K, 0))
-	return resolve(p, accept)
-}
-
-// Marks that resolve turns into distances.
-const (
-	toAccept = 254
-	toDrop   = 255
-)
-
-func stmt(code uint16, k uint32) unix.SockFilter { return unix.SockFilter{Code: code, K: k} }
-
-func jumpDrop(k uint32) unix.SockFilter {
-	return unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jt: toDrop, K: k}
-}
-
-func jumpAccept(k uint32) unix.SockFilter {
-	return unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jt: toAccept, K: k}
-}
-
-// resolve fills in the jumps. accept is the index of the accepting
-// instruction, the dropping one follows it.
-func resolve(p []unix.SockFilter, accept int) []unix.SockFilter {
-	for i := range p {
-		switch p[i].Jt {
-		case toAccept:
-			p[i].Jt = uint8(accept - i - 1)
-		case toDrop:
-			p[i].Jt = uint8(accept + 1 - i - 1)
-		}
+	if nosync != nil {
+		p.nosync(nosync)
 	}
+	p.here(missing...)
+	p.op(unix.BPF_RET|unix.BPF_K, 0xffffffff)
 	return p
 }
 
-// attachFilter attaches p to a socket.
+// program is a classic BPF program being written.
+type program []unix.SockFilter
+
+func (p *program) op(code uint16, k uint32) {
+	*p = append(*p, unix.SockFilter{Code: code, K: k})
+}
+
+// jump goes over as many instructions if A equals k or not.
+func (p *program) jump(k uint32, equal, other uint8) {
+	*p = append(*p, unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jt: equal, Jf: other, K: k})
+}
+
+func (p *program) drop() { p.op(unix.BPF_RET|unix.BPF_K, 0) }
+
+// dropEqual drops if A equals k.
+func (p *program) dropEqual(k uint32) {
+	p.jump(k, 0, 1)
+	p.drop()
+}
+
+// away jumps to where here is called with the result.
+func (p *program) away() int {
+	p.op(unix.BPF_JMP|unix.BPF_JA, 0)
+	return len(*p) - 1
+}
+
+// here is where jumps of away lead.
+func (p *program) here(from ...int) {
+	for _, i := range from {
+		(*p)[i].K = uint32(len(*p) - i - 1)
+	}
+}
+
+// find loads the offset of an attribute of the message, and jumps away if there
+// is none.
+func (p *program) find(typ uint32) (missing int) {
+	p.op(unix.BPF_LD|unix.BPF_IMM, nlHdrLen+genLen)
+	return p.lookup(typ, bpfNlattr)
+}
+
+// findIn is find in the nest whose offset is in mem.
+func (p *program) findIn(mem, typ uint32) (missing int) {
+	p.op(unix.BPF_LD|unix.BPF_MEM, mem)
+	return p.lookup(typ, bpfNlaNest)
+}
+
+func (p *program) lookup(typ, how uint32) (missing int) {
+	p.op(unix.BPF_LDX|unix.BPF_IMM, typ)
+	p.op(unix.BPF_LD|unix.BPF_B|unix.BPF_ABS, how)
+	p.jump(0, 0, 1)
+	return p.away()
+}
+
+// attachFilter attaches p to a socket, in place of what is there.
 func attachFilter(fd int, p []unix.SockFilter) error {
 	prog := unix.SockFprog{Len: uint16(len(p)), Filter: &p[0]}
 	return opError("attach filter", unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &prog))

@@ -49,6 +49,7 @@ type Listener struct {
 	file   *os.File
 	raw    syscall.RawConn
 	recv   *receiver
+	own    []uint32
 	closed atomic.Bool
 
 	// Of the call under way: readFn is made once so that Read allocates nothing.
@@ -70,14 +71,14 @@ func Listen(cfg ListenConfig) (*Listener, error) {
 	if cfg.RcvBuf == 0 {
 		cfg.RcvBuf = DefaultRcvBuf
 	}
-	l := &Listener{recv: newReceiver(eventBatch, eventSize), first: cfg.RcvBuf, rcvBuf: cfg.RcvBuf}
+	l := &Listener{own: cfg.Own, recv: newReceiver(eventBatch, eventSize), first: cfg.RcvBuf, rcvBuf: cfg.RcvBuf}
 	s, err := openSocket(unix.SOCK_NONBLOCK, eventGroups, func(fd int) error {
 		got, forced := forceRcvBuf(fd, cfg.RcvBuf)
 		l.size.Store(int64(got))
 		if !forced && got < cfg.RcvBuf && cfg.Warn != nil {
 			cfg.Warn("event buffer is small, events will be lost: set net.core.rmem_max", "rmem_max", cfg.RcvBuf, "bytes", got)
 		}
-		return attachFilter(fd, eventFilter(cfg.Own))
+		return attachFilter(fd, eventFilter(cfg.Own, nil))
 	})
 	if err != nil {
 		return nil, err
@@ -116,6 +117,17 @@ func (l *Listener) Read(evs []pfstate.Event) (int, error) {
 			return n, nil
 		}
 	}
+}
+
+// Ignore lets the kernel drop what f matches, as far as it can judge (see
+// bpfnosync.go): such events take no room and are not counted. What gets through
+// is still to be judged by f. nil takes it back. It may be called from any
+// goroutine; after an error the kernel drops what it did before.
+func (l *Listener) Ignore(f *pfstate.Filter) (err error) {
+	if cerr := l.raw.Control(func(fd uintptr) { err = attachFilter(int(fd), eventFilter(l.own, f)) }); cerr != nil {
+		return opError("attach filter", cerr)
+	}
+	return err
 }
 
 // receive is called by the poller when there may be something to read; false

@@ -55,6 +55,8 @@ func (l fakeListener) Read(evs []pfstate.Event) (int, error) {
 	}
 }
 
+func (l fakeListener) Ignore(*pfstate.Filter) error { return nil }
+
 func (l fakeListener) Stats() conntrack.ListenStats { return conntrack.ListenStats{} }
 
 func (l fakeListener) Close() error {

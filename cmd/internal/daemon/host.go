@@ -38,6 +38,7 @@ type (
 	// Listener hears the kernel's events.
 	Listener interface {
 		Read(evs []pfstate.Event) (int, error)
+		Ignore(f *pfstate.Filter) error
 		Stats() conntrack.ListenStats
 		Close() error
 	}

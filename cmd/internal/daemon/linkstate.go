@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"net/netip"
+	"reflect"
 	"slices"
 
 	"github.com/pfsync/pfsync/pfstate"
@@ -71,8 +72,28 @@ func (l *loop) apply(s setup) {
 	l.eng.Link(l.now, l.engineLink())
 }
 
-// configure hands the engine its configuration.
-func (l *loop) configure(resync bool) { l.eng.Set(l.now, l.engineConfig(), resync) }
+// configure hands the engine its configuration. When the filter changes the
+// kernel tells all for that moment: it must not leave out what the engine would
+// take.
+func (l *loop) configure(resync bool) {
+	was, c := l.eng.Config().Filter, l.engineConfig()
+	same := reflect.DeepEqual(was, c.Filter)
+	if !same {
+		l.ignore(nil)
+	}
+	l.eng.Set(l.now, c, resync)
+	if !same {
+		l.ignore(&c.Filter)
+	}
+}
+
+// ignore says what the kernel need not tell; the engine judges what it tells all
+// the same. There is always memory for less than before.
+func (l *loop) ignore(f *pfstate.Filter) {
+	if err := l.ignored(f); err != nil {
+		l.log.Warn("the kernel does not filter events", "err", err)
+	}
+}
 
 func (l *loop) engineConfig() engine.Config {
 	c := l.set.engineConfig()

@@ -32,6 +32,8 @@ type loop struct {
 	eng *engine.Engine
 	now int64
 
+	ignored func(*pfstate.Filter) error // what the kernel need not tell; nil takes it back
+
 	events exchange[events]
 	dumps  exchange[events]
 	input  exchange[packets]

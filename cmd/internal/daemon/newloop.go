@@ -58,6 +58,8 @@ func (d *Daemon) makeLoop() (err error) {
 	c.KernelKept, c.DownFor, c.LastRun, c.Demoted = last.same, last.down, last.settled, demoted
 	c.Log = d.log.Info
 	l.eng = engine.New(l.clock(), c)
+	l.ignored = d.lis.Ignore
+	l.ignore(&c.Filter)
 	d.loop = l
 	return nil
 }
