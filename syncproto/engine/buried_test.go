@@ -110,6 +110,15 @@ func TestDoubt(t *testing.T) {
 		r.until(r.now + doubtWait)
 		r.expectNames("A0")
 	})
+	t.Run("an end after the last packet", func(t *testing.T) {
+		r := ready(t)
+		r.made(est)
+		r.pass(10 * second)
+		r.sent()
+		r.b.hearsay(upd(mine(0), left(fin, 118)))
+		r.expectOps("update 1")
+		r.expectNames("A0")
+	})
 	t.Run("a packet", func(t *testing.T) {
 		r := start(t)
 		r.changed(fin)

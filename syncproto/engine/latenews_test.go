@@ -45,9 +45,10 @@ func TestLateTime(t *testing.T) {
 		name string
 		told pfstate.Flow
 		ops  []string
+		sent []string
 	}{
-		{"theirs is the later", theirsNow, []string{"delete 1", "create 1"}},
-		{"ours is", left(theirsNow, 85), nil},
+		{"theirs is the later", theirsNow, []string{"delete 1", "create 1"}, nil},
+		{"ours is", left(theirsNow, 85), nil, []string{"DEL_C B5", "INS A0 2:2"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			r := ready(t)
@@ -64,7 +65,7 @@ func TestLateTime(t *testing.T) {
 			r.expectOps("get 1")
 			r.doneFlow(pfstate.ResultOK, ours)
 			r.expectOps(tc.ops...)
-			r.expectSent()
+			r.expectSent(tc.sent...)
 		})
 	}
 }

@@ -46,6 +46,9 @@ func (e *Engine) Settled(now int64, peers []PeerRun) (s Settled, ok bool) {
 	for i := range e.peers.list {
 		p := &e.peers.list[i]
 		if p.Linux && p.Living(now) && (p.fromStart || p.InSync && over) {
+			p.knows = 1 + e.Stats.OpsCreate
+		}
+		if p.knows == 1+e.Stats.OpsCreate { // it may be silent since, if nothing was written since
 			peers = append(peers, PeerRun{p.CreatorID, p.Epoch})
 		}
 	}

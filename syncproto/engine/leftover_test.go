@@ -148,6 +148,15 @@ func TestSettled(t *testing.T) {
 		r.c.frameOf(syncproto.InfoInSync, nil)
 		check(t, r, true, true, b, PeerRun{hostC, 0xcccc})
 	})
+	t.Run("a silent peer", func(t *testing.T) {
+		r := ready(t)
+		check(t, r, true, true, b)
+		r.pass(10 * second)
+		check(t, r, true, true, b) // nothing was written since
+		r.c.say(ins(pfstate.ID{ID: 7, CreatorID: hostC}, udp(1, assured)))
+		r.kernel()
+		check(t, r, true, true)
+	})
 	t.Run("one that somebody wrote to", func(t *testing.T) {
 		r := newDesk(t, func(c *Config) { c.KernelKept, c.LastRun.Whole = true, true })
 		r.linkUp()

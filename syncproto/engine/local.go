@@ -257,7 +257,7 @@ func (e *Engine) localDestroy(now int64, f *pfstate.Flow, asked bool) {
 	r, f := e.find(f)
 	killed := f.Has&pfstate.HasTimeout != 0
 	if r == 0 {
-		e.claim.buryFlow(f, killed)
+		e.claim.buryFlow(f, killed || ended(f))
 		return
 	}
 	s := e.tab.At(r)
@@ -283,8 +283,12 @@ func (e *Engine) localDestroy(now int64, f *pfstate.Flow, asked bool) {
 // has the address goes on with the connection.
 func evicted(f *pfstate.Flow) bool {
 	src, _ := f.Translated()
-	over := f.Proto == pfstate.ProtoTCP && (f.ProtoState == pfstate.TCPTimeWait || f.ProtoState == pfstate.TCPClose)
-	return src && f.Status&pfstate.StatusSeenReply != 0 && !over
+	return src && f.Status&pfstate.StatusSeenReply != 0 && !ended(f)
+}
+
+// ended reports whether nothing more was to pass by a kernel's entry.
+func ended(f *pfstate.Flow) bool {
+	return f.Proto == pfstate.ProtoTCP && (f.ProtoState == pfstate.TCPTimeWait || f.ProtoState == pfstate.TCPClose)
 }
 
 // gone: our kernel has no entry of r any more.
@@ -293,7 +297,7 @@ func (e *Engine) gone(now int64, r pfstate.Ref, killed bool) {
 	s.Set(pfstate.FlagInKernel|pfstate.FlagKilled, false)
 	switch {
 	case s.Has(pfstate.FlagUnclaimed):
-		e.claim.bury(s, killed)
+		e.claim.bury(s, killed || closed(s))
 		e.release(r)
 	case killed, s.Carried():
 		e.bury(now, r, killed)

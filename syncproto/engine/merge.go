@@ -31,7 +31,7 @@ func (e *Engine) updateKnown(x *rx, r pfstate.Ref, m *record) {
 		e.count(CountStale)
 		e.pushC(x.now, r)
 	}
-	if m.carried && asked == pfstate.FlagRefused|pfstate.FlagDoubted { // gotOther knows more now
+	if asked == pfstate.FlagRefused|pfstate.FlagDoubted { // gotOther knows more now
 		e.wantOp(r, pfstate.OpGet)
 	}
 	if stale < 2 && s.Tries > 0 && (m.carried || s.Tries&triesDenied == 0) {
@@ -61,7 +61,7 @@ func (e *Engine) acknowledge(now int64, r pfstate.Ref, m *record) {
 // many halves of the record were stale.
 func (e *Engine) merge(now int64, r pfstate.Ref, m *record) (stale int) {
 	s := e.tab.At(r)
-	if m.linux && !m.carried && s.Carried() && !handshake(s, m) {
+	if m.linux && !m.carried && s.Carried() && !handshake(s, m) && !e.endedLater(now, s, m) {
 		s.LastPeer = now
 		if s.Proto == pfstate.ProtoTCP && (m.src.State > s.Src.State || m.dst.State > s.Dst.State) {
 			e.doubted(now, r)
@@ -81,6 +81,13 @@ func (e *Engine) merge(now int64, r pfstate.Ref, m *record) (stale int) {
 	changed := e.take(now, r, m, !srcOld, !dstOld)
 	e.follow(r, &was, changed)
 	return stale
+}
+
+// endedLater reports whether a record is of an end that was seen after the last
+// packet here.
+func (e *Engine) endedLater(now int64, s *pfstate.State, m *record) bool {
+	return !m.compressed && s.Proto == pfstate.ProtoTCP && min(m.src.State, m.dst.State) > pfstate.PFEstablished &&
+		e.idleThere(m)+refreshSlack < e.idle(now, s)
 }
 
 // rename gives a state that is carried here another of our names, because a

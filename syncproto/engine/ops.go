@@ -286,25 +286,30 @@ func (e *Engine) gotEntry(now int64, r pfstate.Ref, f *pfstate.Flow) {
 }
 
 // gotOther: the kernel has the original tuple, translated otherwise: an
-// earlier connection or a later one. The one that saw the last packet stays.
+// earlier connection or a later one. The one that saw the last packet stays, as
+// soon as that can be told.
 func (e *Engine) gotOther(now int64, r pfstate.Ref, f *pfstate.Flow) {
 	e.reason(ReasonCollision)
 	s := e.tab.At(r)
 	s.Flags &^= pfstate.FlagInKernel
 	there := int64(e.cfg.Timeouts.For(s.Proto, s.ProtoState, s.Status))*second - (s.Expire - now)
 	here := int64(e.cfg.Timeouts.For(f.Proto, f.ProtoState, f.Status))*second - int64(f.Timeout)*second
-	if here <= there+refreshSlack {
+	switch {
+	case here > there+refreshSlack:
+		e.uproot(f)
+		e.wantOp(r, pfstate.OpCreate)
+	case there > here+refreshSlack && now-s.LastPeer < refreshSlack && !s.Has(pfstate.FlagCarried):
+		e.bury(now, r, false)
+		e.localMade(now, f)
+	default:
 		s.Flags |= pfstate.FlagRefused
 		s.Flags &^= pfstate.FlagAckWanted
 		e.askTime(now, s)
-		return
 	}
-	e.uproot(f)
-	e.wantOp(r, pfstate.OpCreate)
 }
 
-// askTime: who carries it is asked for how long ago its last packet is. What we
-// have been told of that may be as old as our kernel's entry.
+// askTime asks peers how long ago its last packet is. What we have been told of
+// that may be as old as our kernel's entry.
 func (e *Engine) askTime(now int64, s *pfstate.State) {
 	if now-s.LastPeer >= refreshSlack {
 		s.Flags |= pfstate.FlagDoubted

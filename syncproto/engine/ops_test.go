@@ -330,14 +330,21 @@ func TestCreateFinds(t *testing.T) {
 		r.doneFlow(pfstate.ResultOK, left(masqueraded(est, 8), 432000-100))
 		r.expectOps("delete 1", "create 1")
 	})
-	t.Run("translated otherwise, younger", func(t *testing.T) {
-		r := finds(t, left(masqueraded(est, 7), 432000-100))
+	t.Run("translated otherwise, as young", func(t *testing.T) {
+		r := finds(t, masqueraded(est, 7))
 		r.doneFlow(pfstate.ResultOK, masqueraded(est, 8))
 		r.expectOps()
 		r.expectReason(ReasonCollision, 1)
 		if !r.state(theirs(5)).Has(pfstate.FlagRefused) {
 			t.Error("not refused")
 		}
+	})
+	t.Run("translated otherwise, younger", func(t *testing.T) {
+		r := finds(t, left(masqueraded(est, 7), 432000-100))
+		r.doneFlow(pfstate.ResultOK, masqueraded(est, 8))
+		r.expectOps()
+		r.expectReason(ReasonCollision, 1)
+		r.expectSent("DEL_C B5", "INS A0 4:4")
 	})
 }
 

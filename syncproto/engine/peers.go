@@ -64,6 +64,7 @@ type Peer struct {
 	lasting    []uint16 // by bucket, states that differ for good and should not
 	unhealed   int      // sum of lasting
 	forgiven   int64    // when an acknowledgement last had us forget these, 0 never
+	knows      uint64   // 1 + states written when it last knew all that was, 0 never
 	told       bool     // Linux: all that it has, since we last asked
 	fromStart  bool     // Linux: this run of it was there before we had a peer's state
 }

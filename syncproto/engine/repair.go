@@ -131,6 +131,7 @@ func (e *Engine) repairHeard(now int64, p *Peer, info *syncproto.FrameInfo, retu
 	if p.Epoch != info.Epoch {
 		restarted := p.Epoch != 0
 		p.Epoch, p.Frame, p.oldest, p.gap, p.runSince = info.Epoch, info.Frame, info.Frame, gap{}, now
+		p.knows = 0
 		p.fromStart = !e.imported
 		e.countGaps()
 		switch {
