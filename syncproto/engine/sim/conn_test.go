@@ -237,13 +237,14 @@ func (w *world) ended(n *node, e *entry) {
 
 // deleted: an operation of the daemon removes an entry. Of ICMP the next packet
 // makes another one like it, and a few seconds of life are below what a guard
-// of whole seconds can tell.
+// of whole seconds can tell. And where a new connection goes on by the open entry
+// of an earlier one nobody can tell the two apart: the end of that is its end.
 func (w *world) deleted(n *node, e *entry) {
 	const fresh, guess = 5 * second, 100 * milli
 	if n.cfg.Defer && w.now-e.born < guess {
 		return // what a held packet told before its translation was known is taken back at once
 	}
-	if c := e.conn; c != nil && c.proto != pfstate.ProtoICMP && !c.over && !c.excused && c.where == n && w.now-e.passed < fresh && w.latest[c.key()] == c && e.born > w.purged[e.key()] {
+	if c := e.conn; c != nil && e.born >= c.began && c.proto != pfstate.ProtoICMP && !c.over && !c.excused && c.where == n && w.now-e.passed < fresh && w.latest[c.key()] == c && e.born > w.purged[e.key()] {
 		w.complain(e.key(), "%s: a peer's delete kills a connection that lives", n.name)
 	}
 }

@@ -66,6 +66,7 @@ func (n *node) records(part int) (recs []pfstate.Event) {
 	for _, e := range n.k.list {
 		if int(e.f.Orig.SrcPort)%dumpParts == part && e.ends > n.w.now {
 			recs = append(recs, pfstate.Event{Kind: pfstate.EventDump, Flow: n.k.flow(e)})
+			e.untold = false
 		}
 	}
 	return recs

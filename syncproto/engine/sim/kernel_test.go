@@ -31,6 +31,7 @@ type entry struct {
 	ends   int64
 	conn   *conn // whose packets met it last, nil for what a peer told and no packet has met
 	passed int64 // when the last packet passed here
+	untold bool  // what has become of it was not told, for want of room
 }
 
 func (e *entry) key() key { return origKey(&e.f) }
@@ -63,16 +64,18 @@ func (k *kernel) clear() {
 	clear(k.reply)
 }
 
-func (k *kernel) tell(kind pfstate.EventKind, f pfstate.Flow, has pfstate.Has, asked bool) {
+// tell queues an event, and reports whether there was room, or nobody to hear.
+func (k *kernel) tell(kind pfstate.EventKind, f pfstate.Flow, has pfstate.Has, asked bool) bool {
 	if !k.n.running() {
-		return
+		return true
 	}
 	if len(k.events) >= eventRoom {
 		k.overrun = true
-		return
+		return false
 	}
 	f.Has = has | pfstate.HasStatus | pfstate.HasProto | f.Has&pfstate.HasWritten
 	k.events = append(k.events, pfstate.Event{Kind: kind, Asked: asked, Flow: f})
+	return true
 }
 
 // find looks a tuple up in either direction. What is over is reaped on the way.

@@ -97,6 +97,7 @@ func (n *node) crash() {
 		return
 	}
 	n.w.log("%s: daemon dies", n.name)
+	n.unheard()
 	n.eng = nil
 	n.stamp = n.w.now - n.w.now%(2*second) // the keeper's pace
 	n.k.events, n.k.overrun = nil, false
@@ -104,6 +105,20 @@ func (n *node) crash() {
 	n.held = nil
 	for i := range held {
 		held[i].done(false) // the kernel drops what was queued
+	}
+}
+
+// unheard: a daemon dies while it knows that it does not hear all. What has
+// ended meanwhile is in its kernel, and the next daemon cannot tell it from what
+// passed here alone; that it keeps it is no fault.
+func (n *node) unheard() {
+	if st := n.eng.Status(n.w.now); st.Sync == engine.SyncOK && !st.Diverged {
+		return
+	}
+	for _, e := range n.k.list {
+		if c := n.w.latest[e.key()]; c != nil && c.over {
+			c.excused = true
+		}
 	}
 }
 

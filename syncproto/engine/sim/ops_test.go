@@ -73,11 +73,12 @@ func (k *kernel) create(op *pfstate.Op, have *entry) pfstate.ResultCode {
 }
 
 // crossing is how lately a packet must have passed for an update to have been
-// on its way already: then the engine has to find out and put it right.
+// on its way already: then the engine has to find out and put it right. So it
+// has where the event of that packet was lost, by the next dump.
 const crossing = 10 * milli
 
 func (k *kernel) update(op *pfstate.Op, e *entry) {
-	if op.Flow.Proto == pfstate.ProtoTCP && op.Flow.ProtoState < e.f.ProtoState && k.w.now-e.passed > crossing {
+	if op.Flow.Proto == pfstate.ProtoTCP && op.Flow.ProtoState < e.f.ProtoState && k.w.now-e.passed > crossing && !e.untold {
 		k.w.complain(e.key(), "%s: an update takes it from state %d back to %d", k.n.name, e.f.ProtoState, op.Flow.ProtoState)
 	}
 	e.f.ProtoState = op.Flow.ProtoState

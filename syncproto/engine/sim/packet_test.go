@@ -93,6 +93,6 @@ func (k *kernel) meet(e *entry, p *packet, back bool) {
 	k.w.passed(k.n, p.c, e)
 	k.refresh(e)
 	if changed {
-		k.tell(pfstate.EventUpdate, e.f, pfstate.HasTimeout, false)
+		e.untold = !k.tell(pfstate.EventUpdate, e.f, pfstate.HasTimeout, false)
 	}
 }
