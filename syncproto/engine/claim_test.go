@@ -139,6 +139,17 @@ func TestClaimTombstone(t *testing.T) {
 	}
 }
 
+// TestClaimTombstoneClosed: what had closed when it ended is over, whoever thinks
+// that it passes there.
+func TestClaimTombstoneClosed(t *testing.T) {
+	f := tcp(1, pfstate.TCPClose)
+	r := starting(t, f)
+	r.expired(f)
+	r.transfer(syncproto.InfoCarried, upd(theirs(5), tcp(1, pfstate.TCPEstablished)))
+	r.expectOps()
+	r.expectSent("DEL_C B5 killed")
+}
+
 // TestClaimEvents: what happens to an entry while its name is waited for.
 func TestClaimEvents(t *testing.T) {
 	t.Run("a change is not told", func(t *testing.T) {

@@ -155,7 +155,7 @@ func TestSettled(t *testing.T) {
 		check(t, r, true, true, b) // nothing was written since
 		r.c.say(ins(pfstate.ID{ID: 7, CreatorID: hostC}, udp(1, assured)))
 		r.kernel()
-		check(t, r, true, true)
+		check(t, r, true, true, PeerRun{hostC, 0xcccc})
 	})
 	t.Run("one that somebody wrote to", func(t *testing.T) {
 		r := newDesk(t, func(c *Config) { c.KernelKept, c.LastRun.Whole = true, true })
