@@ -177,6 +177,7 @@ type dump struct {
 	full     bool                  // the kernel's table is: since the sweep began a create was refused for it
 	fullAt   int64                 // when one last was, 0 never
 	refused  bool                  // creates were, and none of them was taken since
+	lacking  int64                 // when peers were last compared with for that
 	diverged bool                  // events were lost and no dump has made up for it
 	wanted   bool                  // a filter was taken away: there may be entries that have no state
 	serving  bool                  // the one running is for that

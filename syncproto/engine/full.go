@@ -8,7 +8,7 @@ import "github.com/pfsync/pfsync/pfstate"
 
 const (
 	// fullFor is how long after it had no room for an entry the kernel's table is
-	// taken to be full.
+	// taken to be full, and how often we look what is lacking while it is.
 	fullFor = 60 * second
 	// forgiveEvery is how often a peer's acknowledgement is taken to mean that it
 	// has room again.
@@ -17,11 +17,12 @@ const (
 
 // noRoom: the kernel has refused an entry for want of room.
 func (e *Engine) noRoom(now int64) {
-	was := e.dump.fullAt
-	e.dump.full, e.dump.fullAt = true, now
-	if was != 0 && now-was < fullFor {
+	d := &e.dump
+	d.full, d.fullAt = true, now
+	if d.refused && now-d.lacking < fullFor {
 		return
 	}
+	d.lacking = now
 	for i := range e.peers.list {
 		if p := &e.peers.list[i]; p.used && p.Digests {
 			e.missed(now, p)

@@ -108,6 +108,9 @@ func TestFull(t *testing.T) {
 			f.until(20*second, "both to say so", func() bool {
 				return !from.e.Status(f.now).Diverged && !to.e.Status(f.now).Diverged
 			})
+			room = 40
+			f.made(from, flowN(40))
+			f.until(second, "the receiver to say so again", func() bool { return to.e.Status(f.now).Diverged })
 		})
 	}
 }
