@@ -54,7 +54,9 @@ func TestMachineBuffer(t *testing.T) {
 	const key = "net.core.rmem_max"
 	ns := nstest.New(t, "unshare").NS("fw")
 	machineSysctl(t, key, 212992)
-	if f := confined(t, ns); f.Level != doctor.Warning || !strings.Contains(f.Text, key+" is 212992") || !strings.Contains(f.Remedy, key+"=16777216") {
+	// A buffer has twice what is asked for. Older kernels show the limit to
+	// the initial namespace only.
+	if f := confined(t, ns); f.Level != doctor.Warning || !strings.Contains(f.Text, "425984 bytes") || !strings.Contains(f.Remedy, key+"=16777216") {
 		t.Errorf("%+v", f)
 	}
 	machineSysctl(t, key, 16777216)
