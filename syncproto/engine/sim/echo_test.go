@@ -6,7 +6,7 @@ import (
 )
 
 // Nothing that came from a peer is sent as one's own: of what a firewall
-// inserts under a new name, or says to carry, it has seen a packet itself, or
+// inserts, or says to carry, it has seen a packet itself, or
 // its daemon has found it in the kernel at start.
 
 // see notes that a machine knows of a connection by itself.
@@ -25,7 +25,7 @@ func (w *world) own(from *node, b []byte) {
 	for reg, ok := rd.Next(); ok; reg, ok = rd.Next() {
 		for i := range reg.Whole() {
 			id, ok := recordName(&reg, reg.Message(i))
-			if ok && (carried(id) || reg.Action == syncproto.ActIns && id.CreatorID == from.hostID) {
+			if ok && (carried(id) || reg.Action == syncproto.ActIns) {
 				w.vouched(from, id)
 			}
 		}

@@ -90,9 +90,10 @@ func makeScenario(seed uint64) *scenario {
 }
 
 // mix makes a group in the middle of an upgrade. Version 5 numbers no frames, so
-// nothing repairs what gets lost: there is no loss, and no fault that is one.
+// nothing repairs what gets lost, and nothing tells that one has overtaken
+// another: there is no loss, no fault that is one, and frames come in order.
 func (sc *scenario) mix(rng *rand.Rand) {
-	sc.mixed, sc.pf, sc.wire.loss = true, false, 0
+	sc.mixed, sc.pf, sc.wire.loss, sc.wire.jitter = true, false, 0, 0
 	for i := range sc.opts {
 		sc.opts[i].format = pick(rng, syncproto.Format6, syncproto.Format1301, syncproto.Format1400, syncproto.Format1500)
 	}
