@@ -189,7 +189,7 @@ func (l *loop) step(ctx context.Context) {
 	if l.now >= l.eng.Deadline() {
 		l.eng.Tick(l.now)
 	}
-	if l.now >= l.tidyAt {
+	if l.now >= l.tidyAt-tidySlack {
 		l.tidy()
 	}
 }
@@ -272,8 +272,12 @@ func pop[T any](s *[]*T) *T {
 	return v
 }
 
-// tidyEvery is how often slow things are looked at.
-const tidyEvery = int64(time.Second)
+// tidyEvery is how often slow things are looked at; sooner by tidySlack if the
+// loop is awake for something else, such as its heartbeat.
+const (
+	tidyEvery = int64(time.Second)
+	tidySlack = tidyEvery / 2
+)
 
 // tidy looks whether peers have come or gone.
 func (l *loop) tidy() {
