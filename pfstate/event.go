@@ -20,7 +20,7 @@ const (
 // Event is one piece of news from the kernel.
 type Event struct {
 	Kind    EventKind
-	Partial bool // dump events: the dump is filtered, absence from it proves nothing
+	Partial bool // dump events: the dump is filtered, absence from it proves nothing; overrun: more is being lost, another one tells when that is over
 	Asked   bool // another program asked the kernel for it; else a packet, time or the kernel itself
 	Flow    Flow
 }

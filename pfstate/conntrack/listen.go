@@ -57,6 +57,7 @@ type Listener struct {
 	limit   int
 	n       int
 	readErr error
+	lossy   bool // since an overrun the buffer has not been empty: nothing arrives
 
 	first                                       int // the receive buffer we began with
 	rcvBuf                                      int
@@ -93,11 +94,14 @@ func Listen(cfg ListenConfig) (*Listener, error) {
 }
 
 // Read waits for events and fills evs with those that are there, at least one.
-// If the kernel lost some, an EventOverrun stands where they are missing. After
-// Close the error is os.ErrClosed; no other error is to be expected.
+// If the kernel lost some, an EventOverrun stands where they are missing. It is
+// Partial, and another one that is not follows: from the overrun on the kernel
+// drops all that happens until the buffer has been emptied, and says nothing more
+// of it (af_netlink.c, NETLINK_S_CONGESTED). After Close the error is
+// os.ErrClosed; no other error is to be expected.
 func (l *Listener) Read(evs []pfstate.Event) (int, error) {
 	for n := 0; ; {
-		l.limit = len(evs)
+		l.limit = min(len(evs), eventBatch)
 		err := l.raw.Read(l.readFn)
 		switch {
 		case l.closed.Load():
@@ -112,8 +116,13 @@ func (l *Listener) Read(evs []pfstate.Event) (int, error) {
 		for i := range l.n {
 			n += l.decode(i, &evs[n])
 		}
+		l.events.Add(uint64(n))
+		if l.lossy && l.n < l.limit {
+			l.lossy = false
+			evs[n] = pfstate.Event{Kind: pfstate.EventOverrun}
+			n++
+		}
 		if n > 0 {
-			l.events.Add(uint64(n))
 			return n, nil
 		}
 	}
@@ -134,6 +143,9 @@ func (l *Listener) Ignore(f *pfstate.Filter) (err error) {
 // waits on.
 func (l *Listener) receive(fd uintptr) bool {
 	l.n, l.readErr = l.recv.recv(int(fd), l.limit, unix.MSG_DONTWAIT)
+	if l.lossy && l.readErr == unix.EAGAIN {
+		l.n, l.readErr = 0, nil
+	}
 	return l.readErr != unix.EAGAIN
 }
 
@@ -180,7 +192,8 @@ func (l *Listener) overrun(evs []pfstate.Event) int {
 			l.size.Store(int64(got))
 		})
 	}
-	evs[0] = pfstate.Event{Kind: pfstate.EventOverrun}
+	l.lossy = true
+	evs[0] = pfstate.Event{Kind: pfstate.EventOverrun, Partial: true}
 	return 1
 }
 

@@ -178,7 +178,8 @@ func TestPacketEvents(t *testing.T) {
 	}
 }
 
-// TestOverrun: lost events are told as such, and what follows is heard again.
+// TestOverrun: lost events are told as such; until the backlog has been read
+// more are lost, then that is told, and what follows is heard again.
 func TestOverrun(t *testing.T) {
 	ns := newNS(t)
 	stranger := newInjector(t, ns)
@@ -186,13 +187,20 @@ func TestOverrun(t *testing.T) {
 	before := l.Stats().RcvBuf
 	const flows = 2000
 	createMany(t, stranger, flows)
-	got := eventsWhile(t, l, func(ev *pfstate.Event) bool { return ev.Kind != pfstate.EventOverrun })
-	if len(got) >= flows {
-		t.Fatal("nothing was lost, yet an overrun")
-	}
 	evs := make([]pfstate.Event, 8)
-	if n, err := l.Read(evs); n == 0 || err != nil || evs[0].Kind != pfstate.EventNew {
-		t.Errorf("the backlog: %d, %v", n, err)
+	if n, err := l.Read(evs); n != 1 || err != nil || evs[0].Kind != pfstate.EventOverrun || !evs[0].Partial {
+		t.Fatalf("at first: %d, %v, %+v", n, err, evs[0])
+	}
+	must(t, stranger, pfstate.OpCreate, sentinel(2), pfstate.ResultOK)
+	var over pfstate.Event
+	got := eventsWhile(t, l, func(ev *pfstate.Event) bool { over = *ev; return ev.Kind != pfstate.EventOverrun })
+	if len(got) == 0 || len(got) >= flows || over.Partial {
+		t.Errorf("%d of %d told, then %+v", len(got), flows, over)
+	}
+	for i := range got {
+		if got[i].Kind != pfstate.EventNew || got[i].Flow.Orig == sentinel(2).Orig {
+			t.Errorf("in the backlog: %+v", got[i])
+		}
 	}
 	eventsUntil(t, l, stranger, 1)
 	if s := l.Stats(); s.Overruns == 0 || s.RcvBuf <= before {

@@ -179,6 +179,7 @@ type dump struct {
 	refused  bool                  // creates were, and none of them was taken since
 	lacking  int64                 // when peers were last compared with for that
 	diverged bool                  // events were lost and no dump has made up for it
+	losing   bool                  // and still are: a dump now would not
 	wanted   bool                  // a filter was taken away: there may be entries that have no state
 	serving  bool                  // the one running is for that
 }
@@ -198,10 +199,16 @@ func (d *dump) bury(f *pfstate.Flow) {
 func (e *Engine) NeedDump() bool { return e.WantsDump() && !e.dump.running }
 
 // WantsDump reports whether one is wanted, though another one is under way.
-func (e *Engine) WantsDump() bool { return e.dump.diverged || e.dump.wanted || e.look.wanted }
+func (e *Engine) WantsDump() bool {
+	return !e.dump.losing && (e.dump.diverged || e.dump.wanted || e.look.wanted)
+}
 
-func (e *Engine) overrun() {
-	e.reason(ReasonOverrun)
+// overrun: events were lost; more says that they still are.
+func (e *Engine) overrun(more bool) {
+	if !e.dump.losing {
+		e.reason(ReasonOverrun)
+	}
+	e.dump.losing = more
 	if e.dump.running {
 		e.dump.partial = true // it proves nothing any more
 	}

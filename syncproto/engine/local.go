@@ -37,7 +37,7 @@ func (e *Engine) Local(now int64, evs []pfstate.Event) {
 		case pfstate.EventDumpFail:
 			e.dumpEnd(now, false, ev.Partial)
 		case pfstate.EventOverrun:
-			e.overrun()
+			e.overrun(ev.Partial)
 		}
 	}
 	e.deferBind(now)

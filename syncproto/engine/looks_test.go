@@ -138,3 +138,24 @@ func TestLookWithin(t *testing.T) {
 		}
 	})
 }
+
+// TestOverrunLasts: while events are still being lost no dump is asked for, one
+// under way proves nothing, and the whole is one overrun.
+func TestOverrunLasts(t *testing.T) {
+	r := ready(t)
+	begin, end := event(pfstate.EventDumpBegin, pfstate.Flow{}), event(pfstate.EventDumpEnd, pfstate.Flow{})
+	first := pfstate.Event{Kind: pfstate.EventOverrun, Partial: true}
+	r.local(begin, first, end)
+	if r.e.NeedDump() || !r.e.Status(r.now).Diverged {
+		t.Errorf("a dump wanted: %v, diverged: %v", r.e.NeedDump(), r.e.Status(r.now).Diverged)
+	}
+	r.local(event(pfstate.EventOverrun, pfstate.Flow{}))
+	if !r.e.NeedDump() {
+		t.Error("no dump is wanted")
+	}
+	r.expectReason(ReasonOverrun, 1)
+	r.local(begin, end)
+	if r.e.NeedDump() || r.e.Status(r.now).Diverged {
+		t.Error("not reconciled")
+	}
+}
