@@ -272,6 +272,15 @@ func TestBulkSendEmpty(t *testing.T) {
 	}
 }
 
+// acknowledge answers the marks of a transfer, which are names of ours.
+func (p *speaker) acknowledge(marks []string) {
+	for _, m := range marks {
+		var no uint64
+		_, _ = fmt.Sscanf(m, "A%d", &no)
+		p.say(insAck(mine(no)))
+	}
+}
+
 // TestBulkPacing: every 64th record asks for an acknowledgement; to a BSD four
 // marks may be open, beyond that a frame leaves each millisecond; to a Linux
 // eight, and it is waited for.
@@ -315,11 +324,7 @@ func TestBulkPacing(t *testing.T) {
 		r.pass(linuxSilent + second)
 		r.frames() // the heartbeat that is due
 		for range 30 {
-			for _, m := range marks {
-				var no uint64
-				_, _ = fmt.Sscanf(m, "A%d", &no)
-				r.c.say(insAck(mine(no)))
-			}
+			r.c.acknowledge(marks)
 			_, marks = states(r.frames())
 		}
 		if r.e.serve.active {
@@ -347,11 +352,7 @@ func TestBulkPacing(t *testing.T) {
 		r := serving(t, 1000)
 		total, marks := states(r.frames())
 		for range 20 {
-			for _, m := range marks {
-				var no uint64
-				_, _ = fmt.Sscanf(m, "A%d", &no)
-				r.b.say(insAck(mine(no)))
-			}
+			r.b.acknowledge(marks)
 			var n int
 			n, marks = states(r.frames())
 			total += n
@@ -363,11 +364,7 @@ func TestBulkPacing(t *testing.T) {
 	t.Run("by who did not ask", func(t *testing.T) {
 		r := serving(t, 1000)
 		_, marks := states(r.frames())
-		for _, m := range marks {
-			var no uint64
-			_, _ = fmt.Sscanf(m, "A%d", &no)
-			r.c.say(insAck(mine(no)))
-		}
+		r.c.acknowledge(marks)
 		if f := r.frames(); len(f) != 0 {
 			t.Errorf("%d frames", len(f))
 		}
@@ -376,11 +373,7 @@ func TestBulkPacing(t *testing.T) {
 		r := serving(t, 1000)
 		r.c.say(ask(pfstate.ID{}))
 		_, marks := states(r.frames())
-		for _, m := range marks {
-			var no uint64
-			_, _ = fmt.Sscanf(m, "A%d", &no)
-			r.b.say(insAck(mine(no)))
-		}
+		r.b.acknowledge(marks)
 		if f := r.frames(); len(f) != 0 {
 			t.Errorf("%d frames before the slower acknowledged", len(f))
 		}

@@ -93,6 +93,14 @@ func builds(step string) bool {
 	return false
 }
 
+// captureFormat is what the machines of a capture speak: o is OpenBSD.
+func captureFormat(name string) syncproto.Format {
+	if name[0] == 'o' {
+		return syncproto.Format6
+	}
+	return syncproto.Format1301
+}
+
 // readTables returns the looks at tables, and when each step that begins with
 // an empty one began.
 func readTables(t *testing.T, b []byte, f syncproto.Format) (list []*kernelTable, steps []int64) {
@@ -230,10 +238,7 @@ func replayCapture(t *testing.T, name string, place int) (rp *Replay, tables []*
 	if err != nil {
 		t.Fatal(err)
 	}
-	format := syncproto.Format1301
-	if name[0] == 'o' {
-		format = syncproto.Format6
-	}
+	format := captureFormat(name)
 	tables, steps := readTables(t, files[name+".jsonl"], format)
 	if place != 0 {
 		tables = placed(tables, place)
@@ -360,7 +365,7 @@ func TestCaptures(t *testing.T) {
 			lines := report(tables)
 			judge(t, name, lines, captureDiffs)
 			kind := 0
-			if name[0] == 'o' {
+			if captureFormat(name) == syncproto.Format6 {
 				kind = 1
 			}
 			captures[kind]++

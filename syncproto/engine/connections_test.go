@@ -191,27 +191,35 @@ func listen(t *testing.T, name string, tables []*kernelTable) []string {
 	return out
 }
 
-// TestConnections hears one machine and asks of the kernel exactly the
-// connections that it forwarded, with their translations.
-func TestConnections(t *testing.T) {
-	looks, conns := 0, 0
+// eachForwarding is for every capture of machines that forward, and the looks at
+// their tables.
+func eachForwarding(t *testing.T, test func(t *testing.T, name string, format syncproto.Format, tables []*kernelTable)) {
+	files, err := captureFiles()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, name := range captureNames(t) {
 		if strings.Contains(name, "injection") {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
-			files, _ := captureFiles()
-			format := syncproto.Format1301
-			if name[0] == 'o' {
-				format = syncproto.Format6
-			}
+			format := captureFormat(name)
 			tables, _ := readTables(t, files[name+".jsonl"], format)
-			for _, k := range placed(tables, 1) {
-				looks, conns = looks+1, conns+len(connsOf(k.open))
-			}
-			judge(t, name, listen(t, name, tables), nil)
+			test(t, name, format, tables)
 		})
 	}
+}
+
+// TestConnections hears one machine and asks of the kernel exactly the
+// connections that it forwarded, with their translations.
+func TestConnections(t *testing.T) {
+	looks, conns := 0, 0
+	eachForwarding(t, func(t *testing.T, name string, _ syncproto.Format, tables []*kernelTable) {
+		for _, k := range placed(tables, 1) {
+			looks, conns = looks+1, conns+len(connsOf(k.open))
+		}
+		judge(t, name, listen(t, name, tables), nil)
+	})
 	t.Logf("%d looks at %d connections", looks, conns)
 	if looks < 200 || conns < 500 {
 		t.Error("too few")
@@ -223,33 +231,22 @@ func TestConnections(t *testing.T) {
 // and sequence numbers.
 func TestRecordsForPF(t *testing.T) {
 	n := 0
-	for _, name := range captureNames(t) {
-		if strings.Contains(name, "injection") {
-			continue
+	eachForwarding(t, func(t *testing.T, _ string, format syncproto.Format, tables []*kernelTable) {
+		diffs := map[string]int{}
+		for _, k := range tables {
+			for c, pair := range connsOf(k.open) {
+				for _, d := range sendAs(t, c, pair, format) {
+					diffs[d]++
+				}
+				n++
+			}
 		}
-		t.Run(name, func(t *testing.T) {
-			files, _ := captureFiles()
-			format := syncproto.Format1301
-			if name[0] == 'o' {
-				format = syncproto.Format6
+		for _, d := range slices.Sorted(maps.Keys(diffs)) {
+			if recordDiffs[d] == "" {
+				t.Errorf("%d times: %s", diffs[d], d)
 			}
-			tables, _ := readTables(t, files[name+".jsonl"], format)
-			diffs := map[string]int{}
-			for _, k := range tables {
-				for c, pair := range connsOf(k.open) {
-					for _, d := range sendAs(t, c, pair, format) {
-						diffs[d]++
-					}
-					n++
-				}
-			}
-			for _, d := range slices.Sorted(maps.Keys(diffs)) {
-				if recordDiffs[d] == "" {
-					t.Errorf("%d times: %s", diffs[d], d)
-				}
-			}
-		})
-	}
+		}
+	})
 	t.Logf("%d connections", n)
 	if n < 1000 {
 		t.Error("too few")
