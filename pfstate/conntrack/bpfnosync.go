@@ -26,6 +26,10 @@ import (
 // takes the place of another.
 const maxProgram = 800
 
+// maxLocal is up to how many addresses of the host are tested: each is, for every
+// connection that is none of the host's.
+const maxLocal = 64
+
 // portProtocols have ports where GRE has keys.
 var portProtocols = [...]uint8{pfstate.ProtoTCP, pfstate.ProtoUDP, pfstate.ProtoUDPLite, pfstate.ProtoSCTP, pfstate.ProtoDCCP}
 
@@ -35,11 +39,10 @@ var endTypes = map[uint8][2]uint32{
 	pfstate.AFInet6: {ctaIPv6Src, ctaIPv6Dst},
 }
 
-// neverNets are the networks of what has no one other end, by direction and end,
-// as [pfstate.Filter.Match] has them.
-var neverNets = [2][2][]netip.Prefix{
-	{prefixes("127.0.0.0/8", "::1/128"), prefixes("224.0.0.0/3", "127.0.0.0/8", "ff00::/8", "::1/128")},
-	{prefixes("127.0.0.0/8"), nil},
+// neverNets are the networks of what has no one other end, by end of the original
+// direction, as [pfstate.Filter.Match] has them.
+var neverNets = [2][]netip.Prefix{
+	prefixes("127.0.0.0/8", "::1/128"), prefixes("224.0.0.0/3", "127.0.0.0/8", "ff00::/8", "::1/128"),
 }
 
 func prefixes(list ...string) (nets []netip.Prefix) {
@@ -120,7 +123,13 @@ func (p *program) halves(values []uint16, where func() (missing int)) {
 
 // ends tests the addresses of both tuples, of one family.
 func (p *program) ends(f *pfstate.Filter, af uint8) {
+	p.op(unix.BPF_LD|unix.BPF_B|unix.BPF_ABS, nlHdrLen)
+	p.jump(uint32(af), 1, 0)
+	other := p.away()
 	for dir, tuple := range [...]uint32{memOrig, memReply} {
+		if len(endNets(f, af, dir, 0))+len(endNets(f, af, dir, 1)) == 0 {
+			continue
+		}
 		missing := p.findIn(tuple, ctaTupleIP)
 		p.op(unix.BPF_ST, memNest)
 		for end, typ := range endTypes[af] {
@@ -128,18 +137,23 @@ func (p *program) ends(f *pfstate.Filter, af uint8) {
 		}
 		p.here(missing)
 	}
+	p.here(other)
 }
 
 // endNets are the networks that an end must not be in: source 0, destination 1,
 // of the original direction 0 or the reply 1. They say what
 // [pfstate.Filter.Match] does.
 func endNets(f *pfstate.Filter, af uint8, dir, end int) (nets []netip.Prefix) {
-	for _, n := range slices.Concat(neverNets[dir][end], f.Nets) {
+	list := f.Nets
+	if dir == 0 {
+		list = slices.Concat(list, neverNets[end])
+	}
+	for _, n := range list {
 		if n.Addr().Is4() == (af == pfstate.AFInet) {
 			nets = append(nets, n)
 		}
 	}
-	if end != 0 {
+	if end != 0 || len(f.Local) > maxLocal {
 		return nets
 	}
 	for a := range f.Local {
