@@ -87,6 +87,7 @@ func (b *bulkTalk) pass(t *testing.T, where string) {
 // the firewalls.
 type probe struct {
 	name   string
+	six    bool
 	server string
 	seen   string // what the server takes for the client's address
 	conn   net.Conn
@@ -97,25 +98,35 @@ const probePort = 7010
 
 // startProbes begins a connection of each translation that the error has to
 // undo.
-func (p *pair) startProbes(t *testing.T) []*probe {
+func (p *pair) startProbes(t *testing.T) (probes []*probe) {
 	t.Helper()
-	probes := []*probe{
-		{name: "snat", server: "10.0.2.11", seen: nstest.OutsideAddr},
-		{name: "masquerade", server: "10.0.4.13", seen: masqOutside},
-		{name: "dnat", server: "10.0.2.14", seen: nstest.ClientAddr},
-		{name: "both", server: "10.0.2.16", seen: nstest.OutsideAddr},
-	}
-	for i, asked := range []string{"10.0.2.11", "10.0.4.13", "192.0.2.14", "192.0.2.16"} {
-		probes[i].begin(t, p, asked)
+	for i, six := range []bool{false, true} {
+		seen := map[string]string{
+			"snat": [2]string{nstest.OutsideAddr, nstest.OutsideAddr6}[i], "masquerade": [2]string{masqOutside, masqOutside6}[i],
+			"dnat": [2]string{nstest.ClientAddr, nstest.ClientAddr6}[i], "both": [2]string{nstest.OutsideAddr, nstest.OutsideAddr6}[i],
+		}
+		for k := range translations {
+			x := &translations[k]
+			if seen[x.name] == "" {
+				continue
+			}
+			b := &probe{name: fmt.Sprintf("IPv%d/%s", 4+2*i, x.name), six: six, server: x.served(six), seen: seen[x.name]}
+			b.begin(t, p, x.asked(six))
+			probes = append(probes, b)
+		}
 	}
 	return probes
 }
 
 func (b *probe) begin(t *testing.T, p *pair, asked string) {
 	t.Helper()
-	l := p.Server.ListenPacket(t, "udp4", fmt.Sprintf("%s:%d", b.server, probePort))
-	b.conn = p.Client.Dial(t, "udp4", fmt.Sprintf("%s:%d", asked, probePort))
+	port := fmt.Sprint(probePort)
+	l := p.Server.ListenPacket(t, "udp", net.JoinHostPort(b.server, port))
+	b.conn = p.Client.Dial(t, "udp", net.JoinHostPort(asked, port))
 	onSocket(t, b.conn, func(fd int) error {
+		if b.six {
+			return unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_DO)
+		}
 		return unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DO)
 	})
 	if _, err := b.conn.Write([]byte("hello")); err != nil {
@@ -137,16 +148,19 @@ func (b *probe) begin(t *testing.T, p *pair, asked string) {
 // tooBig: the error quotes the packet as it was translated, and the client's
 // path MTU follows.
 func (p *pair) tooBig(t *testing.T, probes []*probe) {
-	const mtu = 1000
+	const mtu = 1300
 	for _, b := range probes {
-		t.Run("fragmentation needed/"+b.name, func(t *testing.T) {
-			icmp := p.Server.ListenPacket(t, "ip4:1", b.server)
-			msg := needFrag(mtu, quote(b.from, b.server, probePort))
+		t.Run("too big/"+b.name, func(t *testing.T) {
+			network, msg := "ip4:1", needFrag(mtu, quote(b.from, b.server, probePort))
+			if b.six {
+				network, msg = "ip6:58", packetTooBig(mtu, quote6(b.from, b.server, probePort))
+			}
+			icmp := p.Server.ListenPacket(t, network, b.server)
 			if _, err := icmp.WriteTo(msg, &net.IPAddr{IP: net.ParseIP(b.seen)}); err != nil {
 				t.Fatal(err)
 			}
 			nstest.EventuallyNil(t, patience/3, func() error {
-				if got := pathMTU(t, b.conn); got != mtu {
+				if got := pathMTU(t, b.conn, b.six); got != mtu {
 					return fmt.Errorf("path MTU %d", got)
 				}
 				return nil
@@ -167,10 +181,14 @@ func onSocket(t *testing.T, c net.Conn, f func(fd int) error) {
 	}
 }
 
-func pathMTU(t *testing.T, c net.Conn) (mtu int) {
+func pathMTU(t *testing.T, c net.Conn, six bool) (mtu int) {
 	t.Helper()
+	level, opt := unix.IPPROTO_IP, unix.IP_MTU
+	if six {
+		level, opt = unix.IPPROTO_IPV6, unix.IPV6_MTU
+	}
 	onSocket(t, c, func(fd int) (err error) {
-		mtu, err = unix.GetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU)
+		mtu, err = unix.GetsockoptInt(fd, level, opt)
 		return err
 	})
 	return mtu
@@ -181,10 +199,27 @@ func quote(from *net.UDPAddr, to string, port int) []byte {
 	ip := []byte{0x45, 0, 1400 >> 8, 1400 & 0xff, 0, 1, 0x40, 0, 63, 17, 0, 0}
 	ip = append(append(ip, from.IP.To4()...), net.ParseIP(to).To4()...)
 	binary.BigEndian.PutUint16(ip[10:], checksum(ip))
-	udp := binary.BigEndian.AppendUint16(nil, uint16(from.Port))
-	udp = binary.BigEndian.AppendUint16(udp, uint16(port))
-	udp = binary.BigEndian.AppendUint16(udp, 1380)
-	return append(append(ip, udp...), 0, 0)
+	return append(ip, quotedUDP(from.Port, port)...)
+}
+
+// quote6 is the same of IPv6.
+func quote6(from *net.UDPAddr, to string, port int) []byte {
+	ip := []byte{0x60, 0, 0, 0, 1380 >> 8, 1380 & 0xff, 17, 63}
+	ip = append(append(ip, from.IP.To16()...), net.ParseIP(to).To16()...)
+	return append(ip, quotedUDP(from.Port, port)...)
+}
+
+// quotedUDP is a header of UDP without its checksum, which nobody can check.
+func quotedUDP(from, to int) []byte {
+	udp := binary.BigEndian.AppendUint16(nil, uint16(from))
+	udp = binary.BigEndian.AppendUint16(udp, uint16(to))
+	return append(binary.BigEndian.AppendUint16(udp, 1380), 0, 0)
+}
+
+// packetTooBig is an ICMPv6 error of type 2 (RFC 4443); the socket adds the
+// checksum.
+func packetTooBig(mtu int, quoted []byte) []byte {
+	return append([]byte{2, 0, 0, 0, 0, 0, byte(mtu >> 8), byte(mtu)}, quoted...)
 }
 
 // needFrag is an ICMP error of type 3, code 4 (RFC 1191).

@@ -168,7 +168,7 @@ var protoNames = []struct {
 	{"icmp", [2]uint8{1, 58}},
 	{"gre", [2]uint8{47, 47}},
 	{"esp", [2]uint8{50, 50}},
-	{"ah", [2]uint8{51, 0}}, // over IPv6 an extension header that connection tracking looks behind
+	{"ah", [2]uint8{protoAH, protoAH}},
 	{"253", [2]uint8{253, 253}},
 }
 
@@ -206,12 +206,12 @@ func (p *pair) begin(t *testing.T) []*conn {
 		x := &translations[i]
 		for _, pr := range protoNames {
 			for k, six := range []bool{false, true} {
-				if pr.proto[k] == 0 {
-					continue
-				}
 				c := &conn{name: fmt.Sprintf("%s/IPv%d/%s", pr.name, 4+2*k, x.name), six: six, proto: pr.proto[k], to: x.asked(six), nat: x.name}
 				c.close = serveTalk(t, p.Server, c.proto, x.served(six), talkPort)
 				c.talk = openTalk(t, p.Client, c.proto, c.to, x.port)
+				if six && c.proto == protoAH {
+					c.proto = behindAH // as which it is tracked
+				}
 				conns = append(conns, c)
 			}
 		}

@@ -86,13 +86,23 @@ func echoType(proto uint8) byte {
 	return 8
 }
 
+// AH is an extension header over IPv6, and connection tracking looks at what is
+// behind it: a protocol that nobody knows.
+const (
+	protoAH  = 51
+	behindAH = 254
+)
+
 // headOf is what stands before the words of a raw protocol: GRE (RFC 2784) has
 // a header that connection tracking reads; the others need none. The address
 // tells the words of several connections of one socket apart.
 func headOf(proto uint8, addr string) []byte {
 	var head []byte
-	if proto == pfstate.ProtoGRE {
+	switch {
+	case proto == pfstate.ProtoGRE:
 		head = []byte{0, 0, 0x88, 0xb5} // no key, version 0; a local experimental type
+	case proto == protoAH:
+		head = []byte{behindAH, 1, 0, 0, 0, 0, 1, 1, 0, 0, 0, 1} // RFC 4302, without a check value; SPI 257
 	}
 	return append(head, addr+" "...)
 }
