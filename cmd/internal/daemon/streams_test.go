@@ -94,8 +94,31 @@ func (p *pair) beginStream(t *testing.T, k *streamKind, x *translation, six bool
 		return c
 	}
 	serveStream(t, p.Server, k, netip.AddrPortFrom(netip.MustParseAddr(x.served(six)), uint16(x.port)))
-	c.talk = dialStream(t, p.Client, k, netip.MustParseAddr(from), netip.AddrPortFrom(netip.MustParseAddr(c.to), uint16(x.port)))
-	return c
+	to := netip.AddrPortFrom(netip.MustParseAddr(c.to), uint16(x.port))
+	for range 20 {
+		talk := dialStream(t, p.Client, k, netip.MustParseAddr(from), to)
+		if k.proto != pfstate.ProtoSCTP || p.begunWell(t, talk.port) {
+			c.talk = talk
+			return c
+		}
+		talk.abort(t)
+	}
+	t.Fatalf("%s: the kernel follows no association", c.name)
+	return nil
+}
+
+// begunWell reports whether conntrack has followed the beginning of an
+// association. Where a slow machine repeats its first chunk, conntrack takes the
+// association to be beginning for ever.
+func (p *pair) begunWell(t *testing.T, port uint16) bool {
+	t.Helper()
+	const established = 4 // SCTP_CONNTRACK_ESTABLISHED
+	for _, f := range flowsOf(t, p.FW[0], pfstate.ProtoSCTP) {
+		if f.Orig.SrcPort == port && f.ProtoState == established {
+			return true
+		}
+	}
+	return false
 }
 
 // sameTags: the second kernel has what it needs to judge the packets, not only
@@ -172,22 +195,67 @@ func echoFD(fd int) {
 }
 
 // dialStream opens an association.
-func dialStream(t *testing.T, ns *nstest.NS, k *streamKind, from netip.Addr, to netip.AddrPort) talk {
+func dialStream(t *testing.T, ns *nstest.NS, k *streamKind, from netip.Addr, to netip.AddrPort) fileTalk {
 	t.Helper()
 	fd := streamSocket(t, ns, k, netip.AddrPortFrom(from, 0), 0)
-	if err := unix.Connect(fd, streamAddr(to)); err != nil {
+	if err := connect(fd, streamAddr(to)); err != nil {
 		t.Fatalf("%s: connect to %s: %v", k.name, to, err)
 	}
+	c := fileTalk{port: localPort(t, fd)}
 	if err := unix.SetNonblock(fd, true); err != nil {
 		t.Fatal(err)
 	}
-	f := os.NewFile(uintptr(fd), k.name)
-	t.Cleanup(func() { f.Close() })
-	return fileTalk{f}
+	c.f = os.NewFile(uintptr(fd), k.name)
+	t.Cleanup(func() { c.f.Close() })
+	return c
+}
+
+// connect goes on where a signal of the runtime has interrupted it.
+func connect(fd int, to unix.Sockaddr) error {
+	for {
+		switch err := unix.Connect(fd, to); err {
+		case unix.EINTR, unix.EALREADY:
+			time.Sleep(10 * time.Millisecond)
+		case unix.EISCONN:
+			return nil
+		default:
+			return err
+		}
+	}
+}
+
+func localPort(t *testing.T, fd int) uint16 {
+	t.Helper()
+	sa, err := unix.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sa4, ok := sa.(*unix.SockaddrInet4); ok {
+		return uint16(sa4.Port)
+	}
+	return uint16(sa.(*unix.SockaddrInet6).Port)
 }
 
 // fileTalk is a socket that package net does not know.
-type fileTalk struct{ f *os.File }
+type fileTalk struct {
+	f    *os.File
+	port uint16
+}
+
+// abort ends the association without a farewell.
+func (c fileTalk) abort(t *testing.T) {
+	t.Helper()
+	raw, err := c.f.SyscallConn()
+	if err == nil {
+		err = raw.Control(func(fd uintptr) {
+			err = unix.SetsockoptLinger(int(fd), unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+		})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.f.Close()
+}
 
 func (c fileTalk) ask(word string, within time.Duration) error {
 	c.f.SetDeadline(time.Now().Add(within))
