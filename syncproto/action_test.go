@@ -39,24 +39,10 @@ func TestNames(t *testing.T) {
 		ActUpdC.String(): "UPD_C", Action(77).String(): "UNKNOWN_77", ActLinux.String(): "LINUX",
 		WireName(Version5, 15): "INS_1500", WireName(Version6, 15): "TDB", WireName(Version5, 17): "UNKNOWN_17",
 		WireName(Version5, 0xf0): "UNKNOWN_240", Format1400.String(): "1400", Format(9).String(): "unknown",
-		TimeoutName(TimeoutTSDiff): "tsdiff", TimeoutName(24): "sctp.closed", TimeoutName(25): "",
 		MakeName("a-name-of-more-than-15").String(): "a-name-of-more-", ID{1, 2}.String(): "id: 0000000000000001 creatorid: 00000002",
 	} {
 		if got != want {
 			t.Errorf("got %q, want %q", got, want)
-		}
-	}
-}
-
-func TestFormatByName(t *testing.T) {
-	for f := range Formats {
-		if got, ok := FormatByName(f.String()); !ok || got != f {
-			t.Errorf("%v: %v, %v", f, got, ok)
-		}
-	}
-	for _, s := range []string{"", "5", "unknown", "1302"} {
-		if f, ok := FormatByName(s); ok {
-			t.Errorf("%q is %v", s, f)
 		}
 	}
 }

@@ -71,14 +71,3 @@ func (f Format) String() string {
 	}
 	return "unknown"
 }
-
-// FormatByName returns the format that String calls so, as in the words
-// "version 1400" of a configuration.
-func FormatByName(s string) (f Format, ok bool) {
-	for f := range Formats {
-		if formats[f].name == s {
-			return f, true
-		}
-	}
-	return 0, false
-}

@@ -81,22 +81,6 @@ const (
 	Timeouts // number of indexes
 )
 
-var timeoutNames = [Timeouts]string{
-	"tcp.first", "tcp.opening", "tcp.established", "tcp.closing", "tcp.finwait", "tcp.closed",
-	"udp.first", "udp.single", "udp.multiple", "icmp.first", "icmp.error",
-	"other.first", "other.single", "other.multiple", "frag", "interval",
-	"adaptive.start", "adaptive.end", "src.track", "tsdiff",
-	"sctp.first", "sctp.opening", "sctp.established", "sctp.closing", "sctp.closed",
-}
-
-// TimeoutName returns pf.conf's word for a timeout index, "" above the last.
-func TimeoutName(i uint8) string {
-	if int(i) < len(timeoutNames) {
-		return timeoutNames[i]
-	}
-	return ""
-}
-
 // State flags (PFSTATE_*) that both systems have.
 const (
 	FlagAllowOpts = 0x0001

@@ -22,7 +22,7 @@ var (
 	ErrNoReply = errors.New("conntrack: no reply tuple")
 )
 
-// Errors of [Check], each with its remedy.
+// Errors of [NewInjector], each with its remedy.
 var (
 	ErrNoConntrack = errors.New("conntrack: the kernel has no connection tracking: modprobe nf_conntrack")
 	ErrNoNetlink   = errors.New("conntrack: the kernel does not tell of its connections: modprobe nf_conntrack_netlink")

@@ -83,8 +83,8 @@ func TestNoCapability(t *testing.T) {
 		runtime.LockOSThread() // for good: the thread ends without its rights
 		ns.Do(func() {
 			dropCaps(t)
-			if err := Check(); !errors.Is(err, ErrPermission) {
-				t.Errorf("Check: %v", err)
+			if _, err := NewInjector(); !errors.Is(err, ErrPermission) {
+				t.Errorf("NewInjector: %v", err)
 			}
 			if _, err := Listen(ListenConfig{}); !errors.Is(err, ErrPermission) {
 				t.Errorf("Listen: %v", err)

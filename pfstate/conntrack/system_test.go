@@ -76,15 +76,6 @@ func TestReadTimeouts(t *testing.T) {
 	})
 }
 
-func TestCheck(t *testing.T) {
-	ns := nstest.New(t).NS("fw")
-	ns.Do(func() {
-		if err := Check(); err != nil {
-			t.Error(err)
-		}
-	})
-}
-
 func TestProbeErrors(t *testing.T) {
 	for _, tc := range []struct {
 		name string

@@ -92,9 +92,3 @@ func (p *Replay) States(now int64, dst []syncproto.State) []syncproto.State {
 	}
 	return dst
 }
-
-// Stats returns what was counted.
-func (p *Replay) Stats() *Stats { return &p.e.Stats }
-
-// Peers appends the firewalls heard to dst.
-func (p *Replay) Peers(dst []Peer) []Peer { return p.e.Peers(dst) }

@@ -8,17 +8,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Check tells whether this process can work on the connection tracking of the
-// calling thread's network namespace. The error is ErrNoConntrack, ErrNoNetlink
-// or ErrPermission, with the remedy in its text, or an OpError.
-func Check() error {
-	i, err := NewInjector()
-	if err != nil {
-		return err
-	}
-	return i.Close()
-}
-
 // probe asks for an entry that does not exist, one way: the answer tells
 // whether there is ctnetlink, whether we may use it, and whether it has zones.
 func (i *Injector) probe() error {
