@@ -257,7 +257,7 @@ func (e *Engine) localDestroy(now int64, f *pfstate.Flow, asked bool) {
 	r, f := e.find(f)
 	killed := f.Has&pfstate.HasTimeout != 0
 	if r == 0 {
-		e.claim.buryFlow(f, killed || ended(f))
+		e.claim.buryFlow(f, killed)
 		return
 	}
 	s := e.tab.At(r)
@@ -297,7 +297,7 @@ func (e *Engine) gone(now int64, r pfstate.Ref, killed bool) {
 	s.Set(pfstate.FlagInKernel|pfstate.FlagKilled, false)
 	switch {
 	case s.Has(pfstate.FlagUnclaimed):
-		e.claim.bury(s, killed || closed(s))
+		e.claim.bury(s, killed)
 		e.release(r)
 	case killed, s.Carried():
 		e.bury(now, r, killed)

@@ -92,6 +92,9 @@ func (k *kernel) meet(e *entry, p *packet, back bool) {
 	e.conn, e.passed = p.c, k.w.now
 	k.w.passed(k.n, p.c, e)
 	k.refresh(e)
+	if p.tcp == pfstate.TCPClose && !k.n.running() {
+		p.c.excused = true // where it was seen to end nobody looked, and the entry may be gone when somebody does
+	}
 	if changed {
 		e.untold = !k.tell(pfstate.EventUpdate, e.f, pfstate.HasTimeout, false)
 	}
