@@ -74,16 +74,17 @@ const (
 	InfoInSync  = 0x02 // the sender has had its bulk transfer and missed nothing since
 	InfoSending = 0x04 // the sender is in the middle of a bulk transfer of its table
 	InfoDigests = 0x08 // the sender answers TLVWantDigests and what goes with it
+	InfoNaming  = 0x10 // the sender has started and not told yet all that its kernel has
 )
 
 // FrameInfo is the first message of a Linux region.
 type FrameInfo struct {
 	Magic     uint32 // LinuxMagic
 	Layout    uint8  // LinuxLayout
-	Flags     uint8  // InfoCarried, InfoInSync, InfoSending, InfoDigests
+	Flags     uint8  // InfoCarried, InfoInSync, InfoSending, InfoDigests, InfoNaming
 	Demotion  uint8  // the sender's demotion, 255 at most
 	Pad       uint8  // sent 0, ignored
-	Epoch     uint32 // another one after each start of the sender: frame numbers begin anew
+	Epoch     uint32 // another one after each start of the sender: frame numbers begin anew; a little higher where it goes on with the kernel's table that it had before
 	Frame     uint32 // number of this frame, from 1; wraps to 1
 	TableSize uint32 // states that the sender has
 	CreatorID uint32 // the sender's own

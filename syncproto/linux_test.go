@@ -35,6 +35,7 @@ func everyTLV() []byte {
 	b = AppendStatus(b, 0x18e)
 	b = AppendTLV(b, TLVKilled, nil)
 	b = AppendTLV(b, TLVCarried, nil)
+	b = AppendTLV(b, TLVUnsure, nil)
 	b = AppendTimeout(b, 86400)
 	b = AppendDCCP(b, &DCCP{State: 1, Role: 2, HandshakeSeq: 1 << 47})
 	b = AppendExpect(b, &anExpect, 4)
@@ -113,7 +114,7 @@ func TestTLVs(t *testing.T) {
 		TLVMark: uint32(0xdeadbeef), TLVZone: Zone{1, 2}, TLVLabels: [16]byte{1, 15: 16}, TLVHelper: "ftp",
 		TLVSCTP: SCTP{4, [2]uint32{5, 6}}, TLVGRE: GRE{[2]uint16{1, 2}, [2]uint16{3, 4}}, TLVICMPCode: uint8(3),
 		TLVTCP: TCP{3, [2]uint8{0x23, 0x42}}, TLVSeqAdj: [2]SeqAdj{{7, -1, 2}, {8, 3, -4}},
-		TLVStatus: uint32(0x18e), TLVKilled: "", TLVCarried: "", TLVTimeout: uint32(86400),
+		TLVStatus: uint32(0x18e), TLVKilled: "", TLVCarried: "", TLVUnsure: "", TLVTimeout: uint32(86400),
 		TLVDCCP: DCCP{1, 2, 1 << 47}, TLVExpect: anExpect, TLVMaster: aMaster,
 		TLVPair:        Pair{ID{ID: 9, CreatorID: 10}, [16]byte{11, 15: 12}, 13},
 		TLVWantFrames:  []Frames{{1, 2, 3}, {4, 5, 6}},
@@ -125,7 +126,7 @@ func TestTLVs(t *testing.T) {
 	list := append(everyTLV(), 0, 0, 0)
 	for typ, v, rest, ok := NextTLV(list); ok; typ, v, rest, ok = NextTLV(rest) {
 		switch typ {
-		case TLVHelper, TLVKilled, TLVCarried:
+		case TLVHelper, TLVKilled, TLVCarried, TLVUnsure:
 			got[typ] = string(v)
 		default:
 			got[typ] = parseEvery(v)[typ]

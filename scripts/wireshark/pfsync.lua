@@ -90,7 +90,7 @@ local CT_STATUS = {
 }
 local TLV_NAME = {
 	[0] = "end", "mark", "zone", "labels", "helper", "sctp", "gre", "code", "tcp", "seqadj", "status",
-	"killed", "carried", "timeout", "dccp", "expect", "pair", "master",
+	"killed", "carried", "timeout", "dccp", "expect", "pair", "master", "unsure",
 	[64] = "want-frames", [65] = "digest", [66] = "want-buckets", [67] = "frames-again",
 	[68] = "want-digests", [69] = "bucket", [70] = "look", [71] = "looked", [72] = "lack",
 }
@@ -194,6 +194,7 @@ field("bool", "linux.flags.carried", "Sender carries the traffic", 8, nil, 0x01)
 field("bool", "linux.flags.insync", "Sender is in sync", 8, nil, 0x02)
 field("bool", "linux.flags.sending", "Sender is in a bulk transfer", 8, nil, 0x04)
 field("bool", "linux.flags.digests", "Sender answers digests", 8, nil, 0x08)
+field("bool", "linux.flags.naming", "Sender has not told all yet", 8, nil, 0x10)
 numbers("uint8", { { "linux.layout", "Layout" }, { "linux.demotion", "Demotion" },
 	{ "linux.tlv.type", "Type", TLV_NAME }, { "linux.tlv.len", "Length" }, { "linux.icmp.code", "ICMP code" },
 	{ "linux.tcp.state", "TCP state", CT_TCP }, { "linux.sctp.state", "SCTP state", CT_SCTP },
@@ -238,6 +239,7 @@ field("bytes", "linux.value", "Value")
 field("none", "linux.tlv", "TLV")
 field("none", "linux.killed", "Killed, not expired")
 field("none", "linux.carried", "Sender carries the traffic of this state")
+field("none", "linux.unsure", "Sender has seen no packet of this state since its start")
 text_field("linux.helper", "Helper")
 BITS["linux.status"] = CT_STATUS
 
@@ -631,6 +633,7 @@ local TLV = {
 	[15] = { need = 1, rest = "expect" },
 	[16] = { need = 30, layout = { { 0, 8, "pair.id" }, { 8, 4, "pair.creatorid" }, { 12, 16, "pair.addr" }, { 28, 2, "pair.port" } } },
 	[17] = { need = 16, rest = "master" },
+	[18] = { need = 0, flag = "unsure" },
 	[64] = { need = 0, item = FRAMES, size = 12 },
 	[65] = { need = 4, layout = { { 0, 2, "buckets" }, { 2, 2, "digest.first" } }, item = { { 0, 8, "digest" } }, size = 8 },
 	[66] = { need = 2, layout = { { 0, 2, "buckets" } }, item = { { 0, 2, "want.bucket" } }, size = 2 },
@@ -701,7 +704,7 @@ local function frame_info(ctx, tree, range)
 		return nil
 	end
 	local items = put_all(tree, range, FRAME_INFO, "linux.")
-	for _, name in ipairs({ "carried", "insync", "sending", "digests" }) do
+	for _, name in ipairs({ "carried", "insync", "sending", "digests", "naming" }) do
 		items.flags:add(F["linux.flags." .. name], range(5, 1))
 	end
 	return "frame " .. range(12, 4):uint()

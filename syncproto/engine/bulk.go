@@ -206,6 +206,7 @@ func (e *Engine) bulkStatus(now int64, p *Peer, m *syncproto.Bus) {
 		if b.state == SyncSent || b.state == SyncBulk && b.from != p.Addr && b.received == 0 {
 			b.ask = false // this is the answer, or as good
 			b.from, b.total, b.received, b.gen = p.Addr, p.States, 0, now
+			p.toldAll = !p.naming
 			e.bulkTo(SyncBulk, now+bulkProgress)
 		}
 	case syncproto.BusEnd:
@@ -270,7 +271,7 @@ type Serve struct {
 func (e *Engine) Status(now int64) Status {
 	s := Status{
 		Sync:     e.bulk.state,
-		Diverged: e.dump.diverged || e.repair.doubt() || e.differs(),
+		Diverged: e.dump.diverged || e.repair.doubt() || e.differs() || e.answers < e.rest || e.peers.anyNaming(now),
 		LinkDown: e.cfg.Sync && !e.link.Up,
 		Clash:    e.peers.clash,
 		Demotion: e.demotion(now),
@@ -371,6 +372,14 @@ func (e *Engine) serveAll(now int64) {
 	v.left = e.tab.End() - 1
 }
 
+// serveLate serves those who asked before the first dump had told what there
+// is: that nothing is there would have been no answer.
+func (e *Engine) serveLate(now int64) {
+	if e.serve.active {
+		e.serveAll(now)
+	}
+}
+
 // serveAck takes an INS_ACK that may close marks.
 func (e *Engine) serveAck(p *Peer, id pfstate.ID) {
 	v := &e.serve
@@ -442,7 +451,7 @@ func (e *Engine) serveForget(now int64) {
 
 func (v *serve) deadline(e *Engine) int64 {
 	switch {
-	case !v.active || !e.cfg.Sync || !e.link.Up:
+	case !v.active || !e.cfg.Sync || !e.link.Up || !e.claim.dumped:
 		return never
 	}
 	marks, pace := v.window()

@@ -53,6 +53,7 @@ func (e *Engine) unclaimed(now int64, f *pfstate.Flow) pfstate.Ref {
 	e.tab.At(r).Flags |= pfstate.FlagUnclaimed
 	if written(f) {
 		e.tab.At(r).Flags |= pfstate.FlagImported
+		e.tab.At(r).Created -= int64(e.cfg.DownFor) // a run wrote it
 		e.claim.written++
 	}
 	e.claim.waiting++
@@ -432,6 +433,7 @@ func (e *Engine) dumpEnd(now int64, ended, filtered bool) {
 	}
 	if !e.claim.dumped {
 		e.claim.dumped = true
+		e.serveLate(now)
 		e.bulkLink(now)
 		e.claimTick(now)
 	}

@@ -46,9 +46,9 @@ func TestClaim(t *testing.T) {
 		{"kernel found it reversed", est.Reversed(), upd(theirs(5), est), true, []string{"B5"}, nil, nil},
 
 		{"kernel behind what is long idle there", tcp(1, pfstate.TCPSynSent), upd(theirs(5), left(est, 432000-100)), false,
-			[]string{"A0"}, []string{"DEL_C B5", "INS A0 2:0"}, nil},
+			[]string{"A0"}, []string{"DEL_C B5", "INS A0 2:0 unsure"}, nil},
 		{"kernel behind what is long idle there, carried", tcp(1, pfstate.TCPSynSent), upd(theirs(5), left(est, 432000-100)), true,
-			[]string{"A0"}, []string{"DEL_C B5", "INS A0 2:0"}, nil},
+			[]string{"A0"}, []string{"DEL_C B5", "INS A0 2:0 unsure"}, nil},
 		{"kernel behind what moved on there", left(tcp(1, pfstate.TCPSynRecv), 20), upd(theirs(5), est), true,
 			[]string{"B5"}, nil, []string{"update 1"}},
 		{"kernel ahead of hearsay", tcp(1, pfstate.TCPFinWait), upd(theirs(5), left(est, 432000-100)), false,
@@ -58,7 +58,7 @@ func TestClaim(t *testing.T) {
 		{"kernel has what is left of an earlier one, by hearsay", left(tcp(1, pfstate.TCPTimeWait), 60), upd(theirs(5), est), false,
 			[]string{"B5"}, nil, []string{"delete 1", "create 1"}},
 		{"kernel translates otherwise, and is younger", masqueraded(est, 7), upd(theirs(5), left(masqueraded(est, 8), 432000-100)), true,
-			[]string{"A0"}, []string{"DEL_C B5", "INS A0 4:4"}, nil},
+			[]string{"A0"}, []string{"DEL_C B5", "INS A0 4:4 unsure"}, nil},
 		{"kernel translates otherwise, and is older", left(masqueraded(est, 7), 432000-100), upd(theirs(5), masqueraded(est, 8)), true,
 			[]string{"B5"}, nil, []string{"delete 1", "create 1"}},
 	} {
@@ -92,7 +92,7 @@ func TestClaimZone(t *testing.T) {
 	it.tlvs = syncproto.AppendZone(nil, &syncproto.Zone{Orig: 3, Reply: 3})
 	r.transfer(syncproto.InfoCarried, it)
 	r.expectOps("create 1")
-	r.expectSent("INS A0 2:2")
+	r.expectSent("INS A0 2:2 unsure")
 	r.expectNames("A0", "B5")
 }
 
@@ -193,7 +193,7 @@ func TestNaming(t *testing.T) {
 		r.b.say(bus(syncproto.BusEnd))
 		r.pass(0)
 		r.expectNames("A0", "B5")
-		r.expectSent("INS A0 2:2")
+		r.expectSent("INS A0 2:2 unsure")
 	})
 	t.Run("not while frames are missing", func(t *testing.T) {
 		r := starting(t, est)
@@ -210,7 +210,7 @@ func TestNaming(t *testing.T) {
 		r := starting(t, est)
 		said := r.until(r.now + 5*second)
 		r.expectNames("A0")
-		r.expect("told", said, "UPD_REQ 0", "INS A0 4:4")
+		r.expect("told", said, "UPD_REQ 0", "INS A0 4:4 unsure")
 	})
 	t.Run("when it failed", func(t *testing.T) {
 		r := starting(t, est)

@@ -366,6 +366,8 @@ func tlvWords(t syncproto.TLV, v []byte) (out []string) {
 		return []string{s}
 	case syncproto.TLVStatus:
 		return nil // follows from what the test told
+	case syncproto.TLVUnsure:
+		return []string{"unsure"}
 	}
 	return []string{fmt.Sprintf("tlv %d", t)}
 }

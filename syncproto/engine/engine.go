@@ -100,7 +100,8 @@ type Engine struct {
 	answers uint64        // to operations
 
 	settling settling
-	imported bool // a state of a peer has been taken
+	rest     uint64 // answers after which the kernel has what peers told while they named
+	imported bool   // a state of a peer has been taken
 
 	dying   map[entryKey]dying
 	carried int // states carried here

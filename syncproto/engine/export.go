@@ -133,7 +133,7 @@ func (e *Engine) updCOf(now int64, s *pfstate.State, side pfstate.Side, u *syncp
 
 // extrasBound is how long the extras of a record of s can be.
 func (e *Engine) extrasBound(now int64, s *pfstate.State) int {
-	const pairAndCarried = 32 + 2
+	const pairAndCarried = 32 + 2 // or unsure
 	e.scratch.tlvs = e.extras(e.scratch.tlvs[:0], now, s, pfstate.SideAlias, true)
 	return len(e.scratch.tlvs) + pairAndCarried
 }

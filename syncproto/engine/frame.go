@@ -36,6 +36,7 @@ type frame struct {
 	w       syncproto.Builder
 	limit   int
 	carried int8 // 0 no record yet, 1 all are carried here, -1 mixed
+	naming  bool // as it was begun: the last of what is told is in it
 	stride  int  // of the Linux region
 	extras  []extraRef
 	tlvs    []byte // of all extras
@@ -71,7 +72,7 @@ func (e *Engine) fill(now int64, f *frame) bool {
 		e.fillRequests(f)
 	case now >= e.due:
 		e.fillLive(now, f)
-	case e.serve.active && e.cfg.Sync && e.serve.open(now):
+	case e.serve.active && e.cfg.Sync && e.claim.dumped && e.serve.open(now):
 		e.fillBulk(now, f)
 	}
 	return !f.w.Empty()
@@ -87,6 +88,7 @@ func (e *Engine) begin(f *frame, buf []byte) {
 	}
 	f.w.Begin(buf[:0], e.cfg.Format.Version(), f.limit, nil)
 	f.carried, f.stride = 0, syncproto.FrameInfoLen
+	f.naming = e.claim.active || !e.settling.passed(e)
 	f.extras, f.tlvs = f.extras[:0], f.tlvs[:0]
 	e.addControls(f)
 	e.reserve(f, 0, 0)
@@ -193,6 +195,9 @@ func (e *Engine) addLinuxRegion(now int64, f *frame) {
 		info.Flags |= syncproto.InfoSending
 	}
 	info.Flags |= syncproto.InfoDigests
+	if f.naming {
+		info.Flags |= syncproto.InfoNaming
+	}
 	if f.w.AddFrameInfo(f.stride, &info) {
 		e.Stats.LinuxOut++
 	}
@@ -352,8 +357,11 @@ func (e *Engine) addSide(now int64, f *frame, r pfstate.Ref, side pfstate.Side, 
 	s := e.tab.At(r)
 	id, action := s.Name(side), queueAction[q]
 	e.scratch.tlvs = e.extras(e.scratch.tlvs[:0], now, s, side, q != qUpdC)
-	if f.carried == -1 && s.Carried() {
+	switch {
+	case f.carried == -1 && s.Carried():
 		e.scratch.tlvs = syncproto.AppendTLV(e.scratch.tlvs, syncproto.TLVCarried, nil)
+	case q != qUpdC && s.Has(pfstate.FlagCarried|pfstate.FlagUnsure):
+		e.scratch.tlvs = syncproto.AppendTLV(e.scratch.tlvs, syncproto.TLVUnsure, nil)
 	}
 	put := func() bool { return f.w.AddUpdC(&e.scratch.updc) }
 	if q == qUpdC {

@@ -21,6 +21,7 @@ type record struct {
 	compressed  bool // an UPD_C: no tuples, nothing but the halves
 	ackWanted   bool
 	carried     bool // the sender carries it
+	unsure      bool // or it would if nobody else did
 	linux       bool // the sender is a Linux
 	isNew       bool // an INS
 
@@ -193,6 +194,8 @@ func (m *record) readTLV(t syncproto.TLV, v []byte) {
 		m.statusOf = syncproto.ParseUint32(v, &m.status) == nil
 	case syncproto.TLVCarried:
 		m.carried = true
+	case syncproto.TLVUnsure:
+		m.unsure = true
 	case syncproto.TLVZone:
 		var z syncproto.Zone
 		if syncproto.ParseZone(v, &z) == nil {
@@ -300,6 +303,7 @@ func (e *Engine) insert(x *rx, m *record) {
 		return // over before it came
 	}
 	if dead, killed := e.deadHere(x, m); dead {
+		e.buried.put(m.name, killed) // what is said of it before that is heard is hearsay
 		e.deleteName(x.now, m.name, killed)
 		return
 	}
@@ -331,29 +335,18 @@ func (e *Engine) refuse(m *record, why Reason) {
 // while no daemon ran here.
 func (e *Engine) deadHere(x *rx, m *record) (dead, killed bool) {
 	if !e.claim.active {
-		return false, false
+		return m.isNew && e.endedBetweenRuns(x, m), false
 	}
+	elsewhere := !m.linux || m.carried
 	f := m.flow()
 	killed, tomb := e.claim.tombs[keyOf(&f)]
-	elsewhere := !m.linux || m.carried
 	switch {
 	case killed:
 		return true, true
 	case tomb && !elsewhere && !m.isNew:
 		return true, false
 	}
-	return e.endedBetweenRuns(x, m) && !elsewhere, false
-}
-
-// endedBetweenRuns reports whether our kernel, which outlived our last run, had
-// this state then, for an earlier run made its name and the last one had all
-// that peers knew under such names, and has it no more, while there is only one
-// other firewall.
-func (e *Engine) endedBetweenRuns(x *rx, m *record) bool {
-	if !e.cfg.KernelKept || !e.cfg.LastRun.Whole || !e.claim.dumped || m.isNew || !e.ours(m.name) || e.cfg.KnownPeers != 1 || e.peers.count(x.now) != 1 {
-		return false
-	}
-	return m.name.ID < e.cfg.StartID
+	return e.endedBetweenRuns(x, m), false
 }
 
 // take copies the contents of a record into a state: src and dst say which

@@ -15,6 +15,9 @@ import (
 // is believed only if that peer has been there all the time: one that has been
 // restarted may have lost its table.
 
+// What peers have and our kernel has not, nor anybody carries, is the other
+// side of it: it ended while nobody listened here, if our last run had it.
+
 // Settled is what the next run has to know of this one. What was told stays
 // true, as long as the kernel's table is the same, until something else is.
 type Settled struct {
@@ -52,6 +55,7 @@ func (e *Engine) Settled(now int64, peers []PeerRun) (s Settled, ok bool) {
 			peers = append(peers, PeerRun{p.CreatorID, p.Epoch})
 		}
 	}
+	over = over && (e.bulk.was || e.nobody()) // a peer that was not there may know more
 	refused := e.Stats.Reason[ReasonMaxStates] + e.Stats.Reason[ReasonRateInsert] + e.Stats.Reason[ReasonKernelFull]
 	return Settled{Whole: e.cfg.KernelKept && e.cfg.LastRun.Whole || over && refused == 0, Peers: peers}, true
 }
@@ -64,8 +68,12 @@ type settling struct {
 
 // settles begins to wait.
 func (e *Engine) settles() {
-	out := e.Stats.OpsCreate + e.Stats.OpsUpdate + e.Stats.OpsDelete + e.Stats.OpsGet
-	e.settling = settling{e.Stats.Out[syncproto.ActIns] + uint64(e.queues[qIns].Len()), out + uint64(e.ops.Len())}
+	e.settling = settling{e.Stats.Out[syncproto.ActIns] + uint64(e.queues[qIns].Len()), e.opsOut() + uint64(e.ops.Len())}
+}
+
+// opsOut is how many operations the kernel has been asked for.
+func (e *Engine) opsOut() uint64 {
+	return e.Stats.OpsCreate + e.Stats.OpsUpdate + e.Stats.OpsDelete + e.Stats.OpsGet
 }
 
 func (s *settling) passed(e *Engine) bool {
@@ -90,12 +98,12 @@ func (e *Engine) nameRest(now int64, r pfstate.Ref) {
 }
 
 // nameLeft gives our name to an entry that peers do not know. It is carried
-// here, but for what an earlier run of ours wrote: of that the next dump will
-// tell.
+// here, but for what an earlier run of ours wrote and no packet has passed of
+// since: of that the next dump will tell.
 func (e *Engine) nameLeft(now int64, r pfstate.Ref) {
 	s := e.tab.At(r)
 	if !s.Carried() {
-		e.setCarried(s, !s.Has(pfstate.FlagImported))
+		e.setCarried(s, !s.Has(pfstate.FlagImported) || e.cfg.DownFor > 0 && e.idle(now, s) < e.sinceLastRun(now))
 		s.Flags |= pfstate.FlagUnsure
 	}
 	s.Flags &^= pfstate.FlagImported
@@ -112,13 +120,25 @@ func (e *Engine) witnessed(now int64) bool {
 			continue
 		}
 		for _, w := range e.cfg.LastRun.Peers {
-			if w == (PeerRun{p.CreatorID, p.Epoch}) {
+			if w.CreatorID == p.CreatorID && (w.Epoch == p.Epoch || w.goesOn(p.Epoch) && p.toldAll) {
 				return true
 			}
 		}
 	}
 	return false
 }
+
+// epochsOn is how many runs may follow on one kernel table for peers to know
+// that they do.
+const epochsOn = 1 << 12
+
+// goesOn reports whether a run of that epoch follows the same table of the same
+// kernel, whole then (FrameInfo.Epoch).
+func (w *PeerRun) goesOn(epoch uint32) bool { return epoch-w.Epoch < epochsOn }
+
+// NextEpoch is the epoch of a run that goes on with the kernel's table where the
+// one with epoch last had all that peers knew.
+func NextEpoch(last uint32) uint32 { return max(last+1, 1) }
 
 // runSlack is how exact the end of the last run is known: its last stamp is two
 // seconds old at most, and the kernel tells timeouts in whole seconds.
@@ -129,11 +149,46 @@ const runSlack = 4 * second
 // (dumpKnown), and the peer's kernel follows where a quarter is missing.
 const aloneSlack = 10 * second
 
+// sinceLastRun is how long ago the last run ended, or less.
+func (e *Engine) sinceLastRun(now int64) int64 {
+	return int64(e.cfg.DownFor) + now - e.started - runSlack
+}
+
+// lasts reports whether what has so much time left, of so much, cannot be over
+// where nothing but time ends it.
+func lasts(left, full int64) bool { return left > full*3/8+aloneSlack }
+
 // untouched reports whether no packet of s has passed here since the last run
 // ended, and a peer that did not hear of those before cannot have lost it by
 // time alone.
 func (e *Engine) untouched(now int64, s *pfstate.State) bool {
 	full := int64(e.cfg.Timeouts.For(s.Proto, s.ProtoState, s.Status)) * second
-	since := int64(e.cfg.DownFor) + now - e.started
-	return e.cfg.DownFor > 0 && e.idle(now, s) > since-runSlack && s.KernExpire-now > full*3/8+aloneSlack
+	return e.cfg.DownFor > 0 && e.idle(now, s) > e.sinceLastRun(now) && lasts(s.KernExpire-now, full)
+}
+
+// endedBetweenRuns reports whether our kernel, which outlived our last run, had
+// this state then, for that run had all that peers knew, and has it no more.
+// Where there is only one other firewall a name of an earlier run of ours says
+// that. Otherwise the state must be older than the end of our last run, no sign
+// of its life younger, and its time not be over: then it was killed here. What a
+// peer announces while it names what it found is what an earlier run of it
+// wrote into its kernel, or it would be carried there.
+func (e *Engine) endedBetweenRuns(x *rx, m *record) bool {
+	if !e.cfg.KernelKept || !e.cfg.LastRun.Whole || !e.claim.dumped {
+		return false
+	}
+	if !m.linux || m.carried || m.unsure || m.isNew && x.info.Flags&syncproto.InfoNaming == 0 {
+		return false
+	}
+	pair := e.cfg.KnownPeers == 1 && e.peers.count(x.now) == 1
+	old := e.ours(m.name) && m.name.ID < e.cfg.StartID
+	if pair && old {
+		return true
+	}
+	if e.cfg.DownFor == 0 {
+		return false
+	}
+	since := e.sinceLastRun(x.now)
+	seen := old || int64(m.age)*second > since
+	return (pair || seen && e.idleThere(m) > since) && lasts(int64(m.expire)*second, int64(e.timeoutOf(m))*second)
 }

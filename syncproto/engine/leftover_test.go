@@ -34,10 +34,11 @@ func TestLeftover(t *testing.T) {
 	}{
 		{"ended", entry(60), Settled{Peers: []PeerRun{b}}, false, false, []string{"delete 1"}, nil},
 		{"named by the peer", entry(60), Settled{Peers: []PeerRun{b}}, true, false, nil, nil},
-		{"made by packets", left(tcp(1, pfstate.TCPEstablished), 432000-60), Settled{Peers: []PeerRun{b}}, false, false, nil, []string{"INS A0 4:4"}},
-		{"a packet has passed since", entry(5), Settled{Peers: []PeerRun{b}}, false, false, nil, []string{"INS A0 4:4"}},
+		{"made by packets", left(tcp(1, pfstate.TCPEstablished), 432000-60), Settled{Peers: []PeerRun{b}}, false, false, nil, []string{"INS A0 4:4 unsure"}},
+		{"a packet has passed since", entry(5), Settled{Peers: []PeerRun{b}}, false, false, nil, []string{"INS A0 4:4 unsure"}},
 		{"its time may be over there", entry(300000), Settled{Peers: []PeerRun{b}}, false, false, nil, []string{"INS A0 4:4"}},
-		{"the peer is another run", entry(60), Settled{Peers: []PeerRun{{hostB, 0xbbba}}}, false, false, nil, []string{"INS A0 4:4"}},
+		{"the peer is another run", entry(60), Settled{Peers: []PeerRun{{hostB, 0xbbbc}}}, false, false, nil, []string{"INS A0 4:4"}},
+		{"the peer goes on with the table it had", entry(60), Settled{Peers: []PeerRun{{hostB, 0xbbba}}}, false, false, []string{"delete 1"}, nil},
 		{"nobody was told", entry(60), Settled{}, false, false, nil, []string{"INS A0 4:4"}},
 		{"another kernel table", entry(60), Settled{Peers: []PeerRun{b}}, false, true, nil, []string{"INS A0 4:4"}},
 		{"the peer may miss what a third told", entry(60), Settled{Peers: []PeerRun{b, {hostC, 0xcccc}}}, false, false, nil, []string{"INS A0 4:4"}},
@@ -115,6 +116,93 @@ func TestEndedBetweenRuns(t *testing.T) {
 			r.transfer(flags, upd(old, f))
 			r.expectOps(tc.ops...)
 			r.expectSent(tc.sent...)
+		})
+	}
+}
+
+// TestLeftoverNaming: a peer that has been restarted too and has not named what
+// it found has not told all.
+func TestLeftoverNaming(t *testing.T) {
+	f := tcp(1, pfstate.TCPEstablished)
+	r := newDesk(t, func(c *Config) {
+		c.KernelKept, c.DownFor, c.KnownPeers = true, 20*time.Second, 1
+		c.LastRun = Settled{Peers: []PeerRun{{hostB, 0xbbba}}}
+	})
+	r.linkUp()
+	r.dump(writtenEntry(left(f, f.Timeout-60)))
+	r.sent()
+	r.b.frameOf(syncproto.InfoSending|syncproto.InfoNaming, []item{bus(syncproto.BusStart)})
+	r.b.frameOf(syncproto.InfoNaming, []item{bus(syncproto.BusEnd)})
+	r.pass(0)
+	r.expectOps()
+	r.expectSent("INS A0 4:4")
+	if st := r.e.Status(r.now); st.Sync != SyncOK || !st.Diverged {
+		t.Errorf("while the peer has not told all: %+v", st)
+	}
+	r.b.frameOf(syncproto.InfoNaming|syncproto.InfoCarried, []item{ins(theirs(5), udp(2, assured))})
+	r.b.say()
+	if !r.e.Status(r.now).Diverged {
+		t.Error("not diverged while the kernel has not taken what it told")
+	}
+	r.kernel()
+	if r.e.Status(r.now).Diverged {
+		t.Error("diverged when it has")
+	}
+}
+
+// TestKilledBetweenRuns: what a peer holds without carrying it, and our kernel
+// had and has no more, was killed here while no daemon ran, unless it may be
+// later, or over by time alone.
+func TestKilledBetweenRuns(t *testing.T) {
+	const down = 20
+	old := pfstate.ID{ID: 7, CreatorID: hostA}
+	est := func(idle uint32) pfstate.Flow {
+		f := tcp(1, pfstate.TCPEstablished)
+		return left(f, f.Timeout-idle)
+	}
+	aged := func(name pfstate.ID, f pfstate.Flow, age uint32) item {
+		w := wire(name, f)
+		w.Creation = age
+		return item{name: name, put: func(b *syncproto.Builder) { b.AddState(syncproto.ActUpd, syncproto.Format6, &w) }}
+	}
+	unsure := func(it item) item {
+		it.tlvs = syncproto.AppendTLV(it.tlvs, syncproto.TLVUnsure, nil)
+		return it
+	}
+	for _, tc := range []struct {
+		name  string
+		peers int
+		flags uint8
+		rec   item
+		dead  bool
+	}{
+		{"of ours, a third is gone", 2, 0, upd(old, est(30)), true},
+		{"of ours, refreshed since by whom we do not hear", 2, 0, upd(old, est(5)), false},
+		{"of ours, its time may be over here", 2, 0, upd(old, est(300000)), false},
+		{"of ours, carried there", 2, syncproto.InfoCarried, upd(old, est(30)), false},
+		{"of theirs, and older", 2, 0, aged(theirs(5), est(30), 60), true},
+		{"of theirs, and later", 2, 0, aged(theirs(5), est(30), 10), false},
+		{"of theirs, with nobody else to have carried it", 1, 0, upd(theirs(5), est(0)), true},
+		{"of theirs, for want of another", 1, 0, unsure(upd(theirs(5), est(30))), false},
+		{"begun there", 1, 0, ins(theirs(5), est(30)), false},
+		{"found there by a daemon that starts", 1, syncproto.InfoNaming, ins(theirs(5), est(30)), true},
+		{"found there, for want of another", 1, syncproto.InfoNaming, unsure(ins(theirs(5), est(30))), false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := newDesk(t, func(c *Config) {
+				c.KernelKept, c.DownFor, c.LastRun, c.KnownPeers = true, down*time.Second, Settled{Whole: true}, tc.peers
+			})
+			r.linkUp()
+			r.dump()
+			r.sent()
+			r.transfer(tc.flags, tc.rec)
+			if tc.dead {
+				r.expectOps()
+				r.expectSent("DEL_C " + shortName(tc.rec.name))
+			} else {
+				r.expectOps("create 1")
+				r.expectSent()
+			}
 		})
 	}
 }

@@ -65,7 +65,9 @@ type Peer struct {
 	unhealed   int      // sum of lasting
 	forgiven   int64    // when an acknowledgement last had us forget these, 0 never
 	knows      uint64   // 1 + states written when it last knew all that was, 0 never
-	told       bool     // Linux: all that it has, since we last asked
+	told       bool     // Linux: all that it has a name for, since we last asked
+	toldAll    bool     // and that is all that its kernel has
+	naming     bool     // Linux: it has not told yet all that its kernel has
 	fromStart  bool     // Linux: this run of it was there before we had a peer's state
 }
 
@@ -138,6 +140,17 @@ func (p *peers) anyLiving(now int64) bool {
 	return false
 }
 
+// anyNaming reports whether a peer has started and not told yet all that it
+// has.
+func (p *peers) anyNaming(now int64) bool {
+	for i := range p.list {
+		if p.list[i].naming && p.list[i].Living(now) {
+			return true
+		}
+	}
+	return false
+}
+
 // heardSince reports whether any peer was.
 func (p *peers) heardSince(at int64) bool {
 	for i := range p.list {
@@ -191,6 +204,10 @@ func (e *Engine) heard(now int64, p *Peer, version uint8, info *syncproto.FrameI
 		p.CreatorID, p.Demotion, p.States = info.CreatorID, info.Demotion, info.TableSize
 		p.InSync = info.Flags&syncproto.InfoInSync != 0
 		p.Digests = info.Flags&syncproto.InfoDigests != 0
+		if p.naming {
+			e.rest = e.opsOut() + uint64(e.ops.Len())
+		}
+		p.naming = info.Flags&syncproto.InfoNaming != 0
 		e.repairHeard(now, p, info, returned)
 	}
 	p.Last = now

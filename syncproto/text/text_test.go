@@ -54,7 +54,7 @@ func TestVis(t *testing.T) {
 
 // TestTLVNames: every type that is sent has a word.
 func TestTLVNames(t *testing.T) {
-	for typ := syncproto.TLVMark; typ <= syncproto.TLVMaster; typ++ {
+	for typ := syncproto.TLVMark; typ <= syncproto.TLVUnsure; typ++ {
 		if tlvNames[typ] == "" {
 			t.Errorf("type %d has none", typ)
 		}

@@ -17,6 +17,14 @@ func kill(i int) func(*faultBed)  { return func(b *faultBed) { b.p[i].Stop() } }
 func start(i int) func(*faultBed) { return func(b *faultBed) { b.start(i) } }
 func nothing(*faultBed)           {}
 
+// both does one after the other.
+func both(a, b func(*faultBed)) func(*faultBed) {
+	return func(bed *faultBed) {
+		a(bed)
+		b(bed)
+	}
+}
+
 // faultGroups is the table.
 func faultGroups() []faultGroup {
 	return []faultGroup{
@@ -25,6 +33,7 @@ func faultGroups() []faultGroup {
 		{"machines", faultOptions{}, machineFaults()},
 		{"disk", faultOptions{smallDisk: true}, diskFaults()},
 		{"three", faultOptions{firewalls: 3}, threeFaults()},
+		{"both", faultOptions{}, bothFaults()},
 	}
 }
 
@@ -90,7 +99,20 @@ func threeFaults() []fault {
 		b.dead[2] = true
 	}
 	return []fault{
+		{name: "one of three killed", long: true, begin: kill(0), end: start(0)},
 		{name: "one of three dies", begin: forEver, end: nothing},
 		{name: "then another is killed", begin: kill(1), end: start(1)},
+		{name: "then the loaded one is killed", begin: kill(0), end: start(0)},
+	}
+}
+
+// bothFaults: both daemons are away at a time, while connections begin and end
+// in the kernels.
+func bothFaults() []fault {
+	return []fault{
+		{name: "both killed, receiver first back", begin: both(kill(0), kill(1)), end: both(start(1), start(0))},
+		{name: "both killed, sender first back", long: true, begin: both(kill(1), kill(0)), end: both(start(0), start(1))},
+		{name: "both busy and killed", long: true, load: []int{0, 1}, begin: both(kill(1), kill(0)), end: both(start(0), start(1))},
+		{name: "both killed and back at once", load: []int{0, 1}, begin: both(kill(1), kill(0)), during: nothing, end: both(start(0), start(1))},
 	}
 }

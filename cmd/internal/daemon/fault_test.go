@@ -386,7 +386,8 @@ func (b *faultBed) ended(i int) (lines []string) {
 	return lines
 }
 
-// explain shows what the daemons say when a row fails.
+// explain shows what the daemons say when a row fails, and empties the kernels
+// for the next row.
 func (b *faultBed) explain(t *testing.T) {
 	if !t.Failed() {
 		return
@@ -406,6 +407,11 @@ func (b *faultBed) explain(t *testing.T) {
 		}
 		if b.p[i] != nil {
 			t.Log(strings.Join(b.p[i].Lines(), "\n"))
+		}
+	}
+	for i, fw := range b.FW {
+		if !b.dead[i] {
+			fw.Run(t, "conntrack", "-F")
 		}
 	}
 }

@@ -16,10 +16,11 @@ import (
 // kernelFile is what one run leaves the next about the kernel table that it
 // followed, in the run directory: like the table it does not outlive a boot, and
 // it is stamped too often for a disk. Its lines are the identity of the table,
-// the first state id of the run, and engine.Settled:
+// the first state id and the epoch of the run, and engine.Settled:
 //
 //	BOOT NAMESPACE
 //	start 674012ab00000000
+//	epoch 8d20f4c7
 //	whole
 //	peer 7f3a9c01 5b1d0e2f
 //
@@ -29,6 +30,7 @@ type kernelFile struct {
 	path  string
 	id    string // of the table; "": not known, nothing is left
 	start uint64
+	epoch uint32
 	last  engine.Settled
 }
 
@@ -37,6 +39,7 @@ type lastRun struct {
 	same    bool          // it followed the same table
 	down    time.Duration // since it was last known to be alive; 0 not known
 	start   uint64
+	epoch   uint32
 	settled engine.Settled
 }
 
@@ -69,6 +72,8 @@ func readLastRun(path, id string) (r lastRun) {
 			r.settled.Whole = true
 		} else if _, err := fmt.Sscanf(l, "start %x", &r.start); err == nil {
 			continue
+		} else if _, err := fmt.Sscanf(l, "epoch %x", &r.epoch); err == nil {
+			continue
 		} else if _, err := fmt.Sscanf(l, "peer %x %x", &p.CreatorID, &p.Epoch); err == nil {
 			r.settled.Peers = append(r.settled.Peers, p)
 		}
@@ -85,6 +90,15 @@ func (r *lastRun) firstID(now time.Time) uint64 {
 	return max(uint64(now.Unix())<<32, r.start+1<<32)
 }
 
+// nextEpoch is the epoch of this run: its peers see whether it goes on with the
+// table that they know.
+func (r *lastRun) nextEpoch(random uint32) uint32 {
+	if r.settled.Whole && r.epoch != 0 {
+		return engine.NextEpoch(r.epoch)
+	}
+	return random | 1
+}
+
 // begin notes this run. What the last one left stays true of the same table.
 func (f *kernelFile) begin(r *lastRun) error {
 	f.last = r.settled
@@ -97,7 +111,7 @@ func (f *kernelFile) write() error {
 		return nil
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s\nstart %016x\n", f.id, f.start)
+	fmt.Fprintf(&b, "%s\nstart %016x\nepoch %08x\n", f.id, f.start, f.epoch)
 	if f.last.Whole {
 		fmt.Fprintln(&b, "whole")
 	}

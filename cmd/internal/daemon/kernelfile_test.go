@@ -87,3 +87,27 @@ func TestKernelFileTimes(t *testing.T) {
 		t.Errorf("of a file that is damaged: %+v", r)
 	}
 }
+
+// TestEpochGoesOn: the epoch of a run is the next one of the last if that had
+// all of the same table, else any.
+func TestEpochGoesOn(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pfsync0.kernel")
+	const other = 0x0badcafe
+	var epochs []uint32
+	for _, step := range []struct {
+		id    string
+		whole bool
+	}{{"k", true}, {"k", true}, {"k", false}, {"k", true}, {"k2", true}} {
+		r := readLastRun(path, step.id)
+		f := kernelFile{path: path, id: step.id, epoch: r.nextEpoch(other)}
+		if err := f.begin(&r); err != nil {
+			t.Fatal(err)
+		}
+		f.settle(engine.Settled{Whole: step.whole})
+		epochs = append(epochs, f.epoch)
+	}
+	const first = other | 1
+	if want := []uint32{first, first + 1, first + 2, first, first}; !cmp.Equal(epochs, want) {
+		t.Errorf("%08x, want %08x", epochs, want)
+	}
+}

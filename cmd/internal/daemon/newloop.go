@@ -18,7 +18,7 @@ func (d *Daemon) makeLoop() (err error) {
 	}
 	kernel := kernelFile{path: kernelPath(d.dirs, d.name), id: d.host.KernelID()}
 	last := readLastRun(kernel.path, kernel.id)
-	kernel.start = last.firstID(d.started)
+	kernel.start, kernel.epoch = last.firstID(d.started), last.nextEpoch(binary.NativeEndian.Uint32(random(4)))
 	if err := kernel.begin(&last); err != nil {
 		return fmt.Errorf("run directory: %w", err)
 	}
@@ -53,8 +53,8 @@ func (d *Daemon) makeLoop() (err error) {
 	l.begun = l.clock()
 	l.timeouts, l.kernMax = d.kernelLimits()
 	c := l.engineConfig()
-	c.Seed, c.Epoch = binary.NativeEndian.Uint64(random(8)), binary.NativeEndian.Uint32(random(4))|1
-	c.StartID = kernel.start
+	c.Seed = binary.NativeEndian.Uint64(random(8))
+	c.StartID, c.Epoch = kernel.start, kernel.epoch
 	c.KernelKept, c.DownFor, c.LastRun, c.Demoted = last.same, last.down, last.settled, demoted
 	c.Log = d.log.Info
 	l.eng = engine.New(l.clock(), c)

@@ -72,7 +72,11 @@ func (n *node) start() {
 	n.cfg.Timeouts, n.cfg.Seed = w.timeouts, 7
 	n.cfg.KnownPeers = int(min(n.starts-1, 1)) * (len(w.nodes) - 1)
 	n.cfg.StartID, n.cfg.LastRun = n.first, n.left
-	n.cfg.Epoch = n.rng.Uint32() | 1
+	if epoch := n.rng.Uint32() | 1; n.kept && n.left.Whole {
+		n.cfg.Epoch = engine.NextEpoch(n.cfg.Epoch)
+	} else {
+		n.cfg.Epoch = epoch
+	}
 	n.cfg.KernelKept, n.cfg.DownFor = n.kept, down
 	if w.tracing {
 		n.cfg.Log = func(msg string, args ...any) { w.log("%s: %s %v", n.name, msg, args) }
