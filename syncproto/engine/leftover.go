@@ -189,6 +189,9 @@ func (e *Engine) endedBetweenRuns(x *rx, m *record) bool {
 		return false
 	}
 	since := e.sinceLastRun(x.now)
+	if !old { // its name does not tell when it began, so nothing may be guessed
+		since += runSlack + second
+	}
 	seen := old || int64(m.age)*second > since
 	return (pair || seen && e.idleThere(m) > since) && lasts(int64(m.expire)*second, int64(e.timeoutOf(m))*second)
 }
