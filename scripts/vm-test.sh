@@ -32,7 +32,7 @@ done
 	echo "export PFSYNC_REQUIRE_NETNS=1 PFSYNC_TEST_ALL=${PFSYNC_TEST_ALL:-} PFSYNC_TEST_MACHINE=1 PFSYNC_TEST_PROGRAMS=/programs failed=0"
 	echo "export PFSYNC_TEST_MANY=${PFSYNC_TEST_MANY:-60}"
 	# shellcheck disable=SC2016 # expanded over there
-	echo 'for m in sctp dccp_ipv4 dccp_ipv6 nf_nat_ftp; do modprobe $m; done'
+	echo 'for m in sctp dccp_ipv4 dccp_ipv6 nf_nat_ftp nf_nat_sip nf_nat_pptp; do modprobe $m; done'
 	for package in "${packages[@]}"; do
 		name=$("$go" list -f '{{.ImportPath}}' "$package")
 		name=${name#*/*/*/}
