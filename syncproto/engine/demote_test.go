@@ -129,3 +129,58 @@ func TestLatePeer(t *testing.T) {
 		t.Errorf("%v and %d", s.Sync, s.Demotion)
 	}
 }
+
+// TestDemotion is the table of design section 6, row by row.
+func TestDemotion(t *testing.T) {
+	bulking := func(r *desk) { r.b.sending(bus(syncproto.BusStart)) }
+	inSync := func(r *desk) { r.transfer(0) }
+	down := func(r *desk) { r.linkDown() }
+	wait := func(d int64) func(*desk) { return func(r *desk) { r.pass(d) } }
+	for _, tc := range []struct {
+		name string
+		do   []func(*desk)
+		cold bool // the link was never up
+		want int
+	}{
+		{"asked", nil, false, 240},
+		{"running", []func(*desk){bulking}, false, 240},
+		{"in sync", []func(*desk){inSync}, false, 0},
+		{"alone", []func(*desk){func(r *desk) { r.until(r.now + 5*second) }}, false, 0},
+		{"failed", []func(*desk){func(r *desk) {
+			for range 60 {
+				r.b.say()
+				r.until(r.now + second)
+			}
+		}}, false, 0},
+		{"diverged", []func(*desk){inSync, func(r *desk) { r.local(event(pfstate.EventOverrun, pfstate.Flow{})) }}, false, 0},
+		{"frames missing", []func(*desk){inSync, func(r *desk) { r.b.lost(); r.b.say() }}, false, 0},
+		{"asked with the link down", nil, true, 240},
+		{"for 29 s", []func(*desk){wait(29 * second)}, true, 240},
+		{"for 30 s", []func(*desk){wait(30 * second)}, true, 1},
+		{"link lost while asked", []func(*desk){down}, false, 240},
+		{"link lost while asked, 30 s ago", []func(*desk){down, wait(30 * second)}, false, 1},
+		{"link lost once in sync", []func(*desk){inSync, down}, false, 1},
+		{"link lost once in sync, long ago", []func(*desk){inSync, down, wait(3600 * second)}, false, 1},
+		{"link back once in sync", []func(*desk){inSync, down, func(r *desk) { r.linkUp() }}, false, 1}, // not 240 on both ends of a cut cable
+		{"in sync again", []func(*desk){inSync, down, func(r *desk) { r.linkUp() }, inSync}, false, 0},
+		{"asked anew in sync, for a doubt", []func(*desk){inSync, func(r *desk) { r.b.epoch++; r.b.frame = 0; r.b.say() }}, false, 0},
+		{"another syncdev", []func(*desk){inSync, func(r *desk) { r.setConfig(func(*Config) {}, true) }}, false, 240},
+		{"no syncdev", []func(*desk){inSync, func(r *desk) { r.setConfig(func(c *Config) { c.Sync = false }, true) }}, false, 0},
+		{"another value", []func(*desk){func(r *desk) { r.setConfig(func(c *Config) { c.Demotion = 7 }, false) }}, false, 7},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := newDesk(t)
+			if !tc.cold {
+				r.linkUp()
+			}
+			r.dump()
+			r.sent()
+			for _, do := range tc.do {
+				do(r)
+			}
+			if got := r.e.Status(r.now).Demotion; got != tc.want {
+				t.Errorf("%d, want %d (sync %v)", got, tc.want, r.e.Status(r.now).Sync)
+			}
+		})
+	}
+}

@@ -80,3 +80,77 @@ func TestFilterForeign(t *testing.T) {
 		})
 	}
 }
+
+// TestNoSync: what a filter keeps here is never told, and what becomes such is
+// withdrawn.
+func TestNoSync(t *testing.T) {
+	filter := func(c *Config) {
+		c.Filter.Marks = []pfstate.MarkMatch{{Value: 1, Mask: 1}}
+		c.Filter.Labels = []uint8{0}
+	}
+	marked, plain := udp(1, assured), udp(1, assured)
+	marked.Mark = 1
+	t.Run("never told", func(t *testing.T) {
+		r := ready(t, filter)
+		r.made(marked)
+		r.changed(marked)
+		r.dump(marked)
+		r.killed(marked)
+		r.expectSent()
+		r.expectNames()
+	})
+	t.Run("withdrawn by an event", func(t *testing.T) {
+		r := ready(t, filter)
+		r.made(plain)
+		r.expectSent("INS A0 2:2")
+		r.changed(marked)
+		r.expectSent("DEL_C A0 killed")
+		r.expectOps() // the kernel's entry stays
+		r.expectNames()
+	})
+	t.Run("withdrawn by a dump", func(t *testing.T) {
+		r := ready(t, filter)
+		r.made(plain)
+		r.expectSent("INS A0 2:2")
+		r.dump(marked)
+		r.expectSent("DEL_C A0 killed")
+		r.expectOps()
+	})
+	t.Run("withdrawn before it was told", func(t *testing.T) {
+		r := ready(t, filter)
+		r.made(plain)
+		r.changed(marked)
+		r.expectSent()
+	})
+	t.Run("a peer's with the mark", func(t *testing.T) {
+		r := ready(t, filter)
+		it := ins(theirs(5), plain)
+		it.tlvs = markTLV(1)
+		r.b.say(it)
+		r.expectOps()
+		r.expectNames()
+	})
+	t.Run("a peer's with the label", func(t *testing.T) {
+		r := ready(t, filter)
+		it := ins(theirs(5), plain)
+		it.tlvs = labelTLV(0)
+		r.b.say(it)
+		r.expectOps()
+		r.expectNames()
+	})
+	t.Run("a peer's of a protocol never synchronised", func(t *testing.T) {
+		r := ready(t)
+		f := udp(1, assured)
+		f.Proto = pfstate.ProtoVRRP
+		r.b.say(ins(theirs(5), f))
+		r.expectOps()
+	})
+	t.Run("comes back", func(t *testing.T) {
+		r := ready(t, filter)
+		r.made(marked)
+		r.changed(plain) // it does not tell labels, which the filter looks at
+		r.expectSent()
+		r.dump(plain)
+		r.expectSent("INS A0 2:2")
+	})
+}
