@@ -2,7 +2,6 @@ package doctor_test
 
 import (
 	"encoding/json"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -40,9 +39,9 @@ func TestMachineTable(t *testing.T) {
 		t.Fatalf("%d entries, %v", have, err)
 	}
 	a.expect("table", doctor.OK, "")
-	machineSysctl(t, key, have*20/19)
-	a.expect("table", doctor.Warning, fmt.Sprintf("nearly full: %d of %d", have, have*20/19))
-	machineSysctl(t, key, have)
+	machineSysctl(t, key, have+1) // some of them are not ours, and may end
+	a.expect("table", doctor.Warning, "nearly full: ")
+	machineSysctl(t, key, n)
 	a.expect("table", doctor.Fault, "is or was full")
 	machineSysctl(t, key, 1<<18)
 	a.expect("table", doctor.OK, "")
