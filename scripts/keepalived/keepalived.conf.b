@@ -31,9 +31,6 @@ global_defs {
     enable_script_security
     ! A tenth of a second is short on a busy machine: this goes before all else.
     vrrp_rt_priority 50
-    ! Microseconds.  Of its own accord keepalived has itself killed after 10 ms of
-    ! work at a stretch, which a takeover can need there, and stays away for seconds.
-    vrrp_rlimit_rttime 1000000
 }
 
 ! pfsyncd writes one number into this file: how much less than others this
