@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -105,6 +106,20 @@ func (ns *NS) Sysctl(t testing.TB, key, val string) {
 	if err != nil {
 		t.Fatalf("nstest: %s: sysctl %s=%s: %v", ns.name, key, val, err)
 	}
+}
+
+// MachineSysctl sets a kernel parameter that all namespaces share, until the end
+// of the test: for tests that have a machine of their own.
+func MachineSysctl(t testing.TB, key string, val int) {
+	t.Helper()
+	was, err := os.ReadFile(sysctlPath(key))
+	if err == nil {
+		err = os.WriteFile(sysctlPath(key), strconv.AppendInt(nil, int64(val), 10), 0)
+	}
+	if err != nil {
+		t.Fatalf("nstest: sysctl %s=%d: %v", key, val, err)
+	}
+	t.Cleanup(func() { _ = os.WriteFile(sysctlPath(key), was, 0) })
 }
 
 // ReadSysctl gives the value of a kernel parameter without its newline.

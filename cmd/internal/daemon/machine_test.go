@@ -3,7 +3,6 @@ package daemon
 import (
 	"context"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -40,20 +39,6 @@ func stepClock(by time.Duration) func(*faultBed) {
 	}
 }
 
-// machineSysctl sets a number for all namespaces, until the end of the test.
-func machineSysctl(t *testing.T, key string, val int) {
-	t.Helper()
-	path := "/proc/sys/" + strings.ReplaceAll(key, ".", "/")
-	was, err := os.ReadFile(path)
-	if err == nil {
-		err = os.WriteFile(path, strconv.AppendInt(nil, int64(val), 10), 0)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.WriteFile(path, was, 0) })
-}
-
 const (
 	maxEntries = "net.netfilter.nf_conntrack_max"
 	buckets    = "net.netfilter.nf_conntrack_buckets"
@@ -69,8 +54,8 @@ func fillTable(b *faultBed) {
 	b.t.Helper()
 	b.h[1].ctl("pfsync0", "nosync", "addr "+ownNet)
 	b.ownEntries(0, ownFlows)
-	machineSysctl(b.t, buckets, 512)
-	machineSysctl(b.t, maxEntries, b.entries(1)+lastRoom)
+	nstest.MachineSysctl(b.t, buckets, 512)
+	nstest.MachineSysctl(b.t, maxEntries, b.entries(1)+lastRoom)
 }
 
 // ownEntries makes some of the receiver's own.
@@ -106,7 +91,7 @@ func overfill(b *faultBed) {
 // roomAgain gives room enough for all, before the local entries end.
 func roomAgain(b *faultBed) {
 	b.t.Helper()
-	machineSysctl(b.t, maxEntries, 1<<18)
+	nstest.MachineSysctl(b.t, maxEntries, 1<<18)
 	b.t.Cleanup(func() { b.FW[1].Run(b.t, "conntrack", "-D", "-s", ownNet) })
 }
 

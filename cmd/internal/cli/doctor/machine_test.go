@@ -12,21 +12,6 @@ import (
 	"github.com/pfsync/pfsync/tunif/nstest"
 )
 
-// machineSysctl sets a number of the initial namespace, until the end of the
-// test.
-func machineSysctl(t *testing.T, key string, val int) {
-	t.Helper()
-	path := "/proc/sys/" + strings.ReplaceAll(key, ".", "/")
-	was, err := os.ReadFile(path)
-	if err == nil {
-		err = os.WriteFile(path, strconv.AppendInt(nil, int64(val), 10), 0)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.WriteFile(path, was, 0) })
-}
-
 // TestMachineTable: a table that has grown to its limit, and room again.
 func TestMachineTable(t *testing.T) {
 	a, _ := two(t, "conntrack")
@@ -39,11 +24,11 @@ func TestMachineTable(t *testing.T) {
 		t.Fatalf("%d entries, %v", have, err)
 	}
 	a.expect("table", doctor.OK, "")
-	machineSysctl(t, key, have+1) // some of them are not ours, and may end
+	nstest.MachineSysctl(t, key, have+1) // some of them are not ours, and may end
 	a.expect("table", doctor.Warning, "nearly full: ")
-	machineSysctl(t, key, n)
+	nstest.MachineSysctl(t, key, n)
 	a.expect("table", doctor.Fault, "is or was full")
-	machineSysctl(t, key, 1<<18)
+	nstest.MachineSysctl(t, key, 1<<18)
 	a.expect("table", doctor.OK, "")
 }
 
@@ -52,13 +37,13 @@ func TestMachineTable(t *testing.T) {
 func TestMachineBuffer(t *testing.T) {
 	const key = "net.core.rmem_max"
 	ns := nstest.New(t, "unshare").NS("fw")
-	machineSysctl(t, key, 212992)
+	nstest.MachineSysctl(t, key, 212992)
 	// A buffer has twice what is asked for. Older kernels show the limit to
 	// the initial namespace only.
 	if f := confined(t, ns); f.Level != doctor.Warning || !strings.Contains(f.Text, "425984 bytes") || !strings.Contains(f.Remedy, key+"=16777216") {
 		t.Errorf("%+v", f)
 	}
-	machineSysctl(t, key, 16777216)
+	nstest.MachineSysctl(t, key, 16777216)
 	if f := confined(t, ns); f.Level != doctor.OK {
 		t.Errorf("after the remedy: %+v", f)
 	}
