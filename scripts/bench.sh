@@ -7,7 +7,9 @@
 # Both put the other's states into the kernel: conntrackd runs in mode FTFW with
 # the external cache disabled.  CPU is that of the daemons, user and system, on
 # both firewalls; softirqs are nobody's.  Ratios are conntrackd over pfsync: above
-# 1 pfsync needs less.  `make compare` builds what it needs.
+# 1 pfsync needs less.  conntrackd takes real-time priority 99 for itself, pfsyncd
+# an ordinary one: on a busy machine the times to the peer's kernel show little
+# else.  `make compare` builds what it needs.
 set -eu
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=scripts/topology.sh
