@@ -1,6 +1,7 @@
 package conntrack
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"testing"
@@ -213,4 +214,31 @@ func FuzzMessages(f *testing.F) {
 			in = rest
 		}
 	})
+}
+
+// TestDeadlyHelper: a translated connection does without the helper of PPTP,
+// made or changed; others have theirs.
+func TestDeadlyHelper(t *testing.T) {
+	for _, tc := range []struct {
+		helper     string
+		translated bool
+		want       bool
+	}{{"pptp", false, true}, {"pptp", true, false}, {"ftp", true, true}, {"pptpx", true, true}} {
+		f := flowCases()[0].flow
+		f.Has |= pfstate.HasHelper
+		f.Helper = [16]byte{}
+		copy(f.Helper[:], tc.helper)
+		if tc.translated {
+			f.Reply.Dst = pfstate.Addr{192, 0, 2, 7}
+		}
+		update, err := AppendUpdate(nil, 1, &f, EitherWay)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for what, b := range map[string][]byte{"create": create(t, &f), "update": update} {
+			if has := bytes.Contains(b, []byte(tc.helper+"\x00")); has != tc.want {
+				t.Errorf("%s, translated %v: %s has the helper: %v", tc.helper, tc.translated, what, has)
+			}
+		}
+	}
 }

@@ -40,7 +40,7 @@ func AppendCreate(b []byte, seq uint32, f *pfstate.Flow) ([]byte, error) {
 	b = putNAT(b, f)
 	b = put32(b, ctaTimeout, f.Timeout)
 	b = put32(b, ctaStatus, createStatus(f))
-	if f.Has&pfstate.HasHelper != 0 {
+	if f.Has&pfstate.HasHelper != 0 && !deadly(f) {
 		b = putHelp(b, f)
 	}
 	if f.Has&pfstate.HasMaster != 0 {
@@ -61,7 +61,7 @@ func AppendUpdate(b []byte, seq uint32, f *pfstate.Flow, g Guard) ([]byte, error
 	}
 	b, at := putMessage(b, msgNew, 0, seq, f.AF)
 	b = putLookup(b, f, g)
-	if f.Has&pfstate.HasHelper != 0 {
+	if f.Has&pfstate.HasHelper != 0 && !deadly(f) {
 		b = putHelp(b, f)
 	}
 	if f.Has&pfstate.HasTimeout != 0 {

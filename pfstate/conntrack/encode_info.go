@@ -77,6 +77,15 @@ func putDCCP(b []byte, f *pfstate.Flow) []byte {
 	return closeNest(b, at)
 }
 
+// deadly reports whether an entry must not have its helper: that of PPTP drops
+// all packets of a translated entry that no packet has made, for it keeps its
+// notes where only a packet makes room (nf_nat_pptp.c, nfct_nat). What it would
+// have read is lost anyway.
+func deadly(f *pfstate.Flow) bool {
+	src, dst := f.Translated()
+	return (src || dst) && string(f.Helper[:5]) == "pptp\x00"
+}
+
 // putHelp appends the helper's name with a zero byte at its end.
 func putHelp(b []byte, f *pfstate.Flow) []byte {
 	n := bytes.IndexByte(f.Helper[:], 0)

@@ -1,0 +1,179 @@
+package daemon
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/pfsync/pfsync/tunif/nstest"
+)
+
+// pptpRules let a helper read in connections to port 1723, and let pass no GRE
+// but what these announce.
+const pptpRules = `
+table inet pptp {
+	ct helper std {
+		type "pptp" protocol tcp
+	}
+	chain helpers {
+		type filter hook prerouting priority filter;
+		tcp dport 1723 ct state new ct helper set "std"
+	}
+	chain forward {
+		type filter hook forward priority filter - 1;
+		ct state new meta l4proto gre counter drop
+	}
+}
+`
+
+// TestPPTP: the control connection of a tunnel goes on through the other
+// firewall, where a call can be made anew; the call under way goes on when the
+// traffic comes back. Through the other it does not: which calls belong
+// together is known to the kernel that read it only, and to be written nowhere.
+func TestPPTP(t *testing.T) {
+	p := newNatted(t, pptpRules)
+	for i, tt := range []struct{ name, server string }{{"plain", nstest.ServerAddr}, {"snat", "10.0.2.11"}} {
+		t.Run(tt.name, func(t *testing.T) {
+			p.move(t, 0)
+			l := p.Server.Listen(t, "tcp", net.JoinHostPort(tt.server, "1723"))
+			first := p.dialPPTP(t, l, tt.server, uint16(100+10*i))
+			first.carries(t, "begun")
+			p.waitChildOf(t, 1, tt.server)
+			p.move(t, 1)
+			first.control(t, pptpEchoRequest, 4, nil)
+			second := p.dialPPTP(t, l, tt.server, uint16(105+10*i))
+			second.carries(t, "dialled again")
+			p.move(t, 0)
+			first.control(t, pptpEchoRequest, 4, nil)
+			first.carries(t, "back")
+			for i := range p.FW {
+				if n := p.Invalid(i); n > 0 {
+					t.Errorf("%d invalid packets at firewall %d", n, i)
+				}
+			}
+		})
+	}
+}
+
+// waitChildOf waits until a firewall has a GRE entry to the server.
+func (p *pair) waitChildOf(t *testing.T, i int, server string) {
+	t.Helper()
+	nstest.EventuallyNil(t, patience, func() error {
+		for _, f := range flowsOf(t, p.FW[i], protoGRE) {
+			if f.Orig.Dst.IP(f.AF).String() == server && f.Orig.DstPort != 0 {
+				return nil
+			}
+		}
+		return fmt.Errorf("%v", flowsOf(t, p.FW[i], protoGRE))
+	}, "the tunnel at the other firewall")
+}
+
+// Control messages of PPTP (RFC 2637).
+const (
+	protoGRE         = 47
+	pptpStartRequest = 1
+	pptpStartReply   = 2
+	pptpEchoRequest  = 5
+	pptpCallRequest  = 7
+	pptpCallReply    = 8
+)
+
+// pptpTunnel is both ends of a tunnel, as far as a helper looks.
+type pptpTunnel struct {
+	ctl    [2]net.Conn // of client and server
+	gre    [2]net.PacketConn
+	server net.Addr
+	id     [2]uint16 // that client and server want to see in what they get
+	seen   uint16    // the client's as the server sees it
+}
+
+// dialPPTP opens a control connection and makes a call.
+func (p *pair) dialPPTP(t *testing.T, l net.Listener, server string, id uint16) *pptpTunnel {
+	t.Helper()
+	d := &pptpTunnel{server: &net.IPAddr{IP: net.ParseIP(server)}, id: [2]uint16{id, id + 1000}}
+	d.ctl[0] = p.Client.Dial(t, "tcp", net.JoinHostPort(server, "1723"))
+	var err error
+	if d.ctl[1], err = l.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.ctl[1].Close() })
+	d.gre[0] = p.Client.ListenPacket(t, "ip4:47", nstest.ClientAddr)
+	d.gre[1] = p.Server.ListenPacket(t, "ip4:47", server)
+	d.control(t, pptpStartRequest, 144, nil)
+	d.reply(t, pptpStartReply, 144, []byte{1, 0, 1})
+	got := d.control(t, pptpCallRequest, 156, binary.BigEndian.AppendUint16(nil, d.id[0]))
+	d.seen = binary.BigEndian.Uint16(got)
+	call := binary.BigEndian.AppendUint16(nil, d.id[1])
+	d.reply(t, pptpCallReply, 20, append(binary.BigEndian.AppendUint16(call, d.seen), 1))
+	return d
+}
+
+// control sends a message of the client, whose body is of a length and begins
+// so, and gives the body that arrives.
+func (d *pptpTunnel) control(t *testing.T, typ uint16, length int, body []byte) []byte {
+	t.Helper()
+	return pptpSend(t, d.ctl[0], d.ctl[1], typ, length, body)
+}
+
+// reply is control the other way round.
+func (d *pptpTunnel) reply(t *testing.T, typ uint16, length int, body []byte) []byte {
+	t.Helper()
+	return pptpSend(t, d.ctl[1], d.ctl[0], typ, length, body)
+}
+
+func pptpSend(t *testing.T, from, at net.Conn, typ uint16, length int, body []byte) []byte {
+	t.Helper()
+	msg := make([]byte, 12+length)
+	binary.BigEndian.PutUint16(msg, uint16(len(msg)))
+	binary.BigEndian.PutUint16(msg[2:], 1)
+	binary.BigEndian.PutUint32(msg[4:], 0x1a2b3c4d)
+	binary.BigEndian.PutUint16(msg[8:], typ)
+	if typ == pptpStartRequest || typ == pptpStartReply {
+		body = append([]byte{1, 0}, body...) // the version stands first
+	}
+	copy(msg[12:], body)
+	if _, err := from.Write(msg); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, len(msg))
+	at.SetReadDeadline(time.Now().Add(patience / 2))
+	if _, err := io.ReadFull(at, got); err != nil {
+		t.Fatalf("message %d: %v", typ, err)
+	}
+	return got[12:]
+}
+
+// carries sends a word through the tunnel, and back.
+func (d *pptpTunnel) carries(t *testing.T, word string) {
+	t.Helper()
+	back := d.tunnelled(t, d.gre[0], d.server, d.id[1], d.gre[1], d.id[1], word)
+	d.tunnelled(t, d.gre[1], back, d.seen, d.gre[0], d.id[0], word)
+}
+
+// tunnelled sends a packet of GRE version 1 for a call and waits for it at the
+// other end, where the call may have another number. It gives the sender.
+func (d *pptpTunnel) tunnelled(t *testing.T, from net.PacketConn, to net.Addr, id uint16, at net.PacketConn, there uint16, word string) net.Addr {
+	t.Helper()
+	packet := func(id uint16) []byte {
+		b := binary.BigEndian.AppendUint16([]byte{0x30, 1, 0x88, 0x0b}, uint16(len(word)))
+		b = binary.BigEndian.AppendUint16(b, id)
+		return append(append(b, 0, 0, 0, 1), word...)
+	}
+	if _, err := from.WriteTo(packet(id), to); err != nil {
+		t.Fatal(err)
+	}
+	at.SetReadDeadline(time.Now().Add(patience / 4))
+	for buf := make([]byte, 256); ; {
+		n, peer, err := at.ReadFrom(buf)
+		if err != nil {
+			t.Fatalf("%s: call %d does not arrive as %d: %v", word, id, there, err)
+		}
+		if bytes.Equal(buf[:n], packet(there)) {
+			return peer
+		}
+	}
+}
