@@ -31,6 +31,10 @@ global_defs {
     enable_script_security
     ! A tenth of a second is short on a busy machine: this goes before all else.
     vrrp_rt_priority 50
+    ! Microseconds.  Of its own accord keepalived has itself killed after 10 ms of
+    ! work at a stretch, which a takeover can need on a busy machine, and is away
+    ! for 8 seconds, or 16.
+    vrrp_rlimit_rttime 100000
 }
 
 ! pfsyncd writes one number into this file: how much less than others this
