@@ -115,7 +115,7 @@ simulate: ## firewalls on a bad link, SEEDS= of them, FROM= the first
 faults: ## daemons, machines and links that fail under RATE= connections a second
 	@$(SETUP) test
 	PFSYNC_REQUIRE_NETNS=1 PFSYNC_FAULT_RATE=$(or $(RATE),5000) PFSYNC_FAULT_SECONDS=5 \
-		$(GO) test -count=1 -v -timeout 30m -parallel 1 -run 'TestFaults$$' ./cmd/internal/daemon
+		$(GO) test -count=1 -v -timeout 30m -parallel 1 -run 'TestFaults$$|TestJoin$$' ./cmd/internal/daemon
 
 .PHONY: bin/traffic
 bin/traffic:

@@ -117,8 +117,9 @@ func (e *Engine) mayClear(now int64, p *Peer) bool {
 }
 
 // kernelReserve is the part of the kernel's table, one in so many, that states
-// of peers leave to connections that begin here.
-const kernelReserve = 16
+// of peers leave to connections that begin here. Of the kernel's own default of
+// 262144 it leaves 253952 to peers.
+const kernelReserve = 32
 
 // KernelRoom is how many entries a kernel's table of that size may have for one
 // more to be made for a peer.

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"syscall"
+	"time"
 
 	"github.com/pfsync/pfsync/tunif/nstest"
 )
@@ -37,6 +38,22 @@ func faultGroups() []faultGroup {
 	}
 }
 
+// lasting is a fault of its own length.
+func lasting(d time.Duration) func(*faultBed) { return func(*faultBed) { time.Sleep(d) } }
+
+// slow lets a daemon run a quarter of the time.
+func slow(i int) func(*faultBed) {
+	return func(b *faultBed) {
+		const pulse = 10 * time.Millisecond
+		for end := time.Now().Add(b.lasts); time.Now().Before(end); {
+			b.signal(i, syscall.SIGSTOP)
+			time.Sleep(3 * pulse)
+			b.signal(i, syscall.SIGCONT)
+			time.Sleep(pulse)
+		}
+	}
+}
+
 func daemonFaults() []fault {
 	return []fault{
 		{name: "receiver killed", begin: kill(1), end: start(1)},
@@ -45,6 +62,8 @@ func daemonFaults() []fault {
 		{name: "one of two busy killed", load: []int{0, 1}, begin: kill(1), end: start(1)},
 		{name: "sender stopped", begin: func(b *faultBed) { b.signal(0, syscall.SIGSTOP) }, end: func(b *faultBed) { b.signal(0, syscall.SIGCONT) }},
 		{name: "receiver stopped", long: true, begin: func(b *faultBed) { b.signal(1, syscall.SIGSTOP) }, end: func(b *faultBed) { b.signal(1, syscall.SIGCONT) }},
+		{name: "receiver slow", begin: nothing, during: slow(1), end: nothing},
+		{name: "receiver killed, and slow when back", long: true, begin: kill(1), during: both(start(1), slow(1)), end: nothing},
 	}
 }
 
@@ -68,6 +87,8 @@ func linkFaults() []fault {
 		{name: "half of all twice", begin: wire(0, 50, 0), end: good},
 		{name: "half of all late", begin: wire(0, 0, 50), end: good},
 		{name: "cut", begin: wire(100, 0, 0), end: good},
+		{name: "cut for 10 s", long: true, begin: wire(100, 0, 0), during: lasting(10 * time.Second), end: good},
+		{name: "ports used again at once, loss of 20 in 100", reuse: true, begin: wire(20, 0, 0), end: good, loses: true},
 		{name: "smaller MTU", begin: mtu("1280"), end: mtu("1500")},
 	}
 }

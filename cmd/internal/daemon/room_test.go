@@ -44,8 +44,8 @@ func TestRoom(t *testing.T) {
 		{"no limit", 1000, 0, nil, []pfstate.OpKind{create}, []uint64{1}},
 		{"cannot be read", 1000, 160, errBroken, []pfstate.OpKind{create}, []uint64{1}},
 		{"full", 160, 160, nil, []pfstate.OpKind{create, del, create, update, create}, []uint64{2, 4}},
-		{"in the last sixteenth", 150, 160, nil, []pfstate.OpKind{create, update}, []uint64{2}},
-		{"room for two", 148, 160, nil, []pfstate.OpKind{create, create, del, create, del}, []uint64{1, 2, 3, 5}},
+		{"in the last thirty-second", 155, 160, nil, []pfstate.OpKind{create, update}, []uint64{2}},
+		{"room for two", 153, 160, nil, []pfstate.OpKind{create, create, del, create, del}, []uint64{1, 2, 3, 5}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			inj := &countingInjector{}
@@ -91,12 +91,12 @@ func TestRoomLooks(t *testing.T) {
 		_, err := r.Do([]pfstate.Op{{Kind: kind, Ref: ref}}, make([]pfstate.Result, 1))
 		return err
 	}
-	for range 30 {
+	for range 31 {
 		r.at = time.Now()
 		do(pfstate.OpCreate, 1)
 	}
 	if looks != 1 {
-		t.Errorf("%d looks for 30 creates", looks)
+		t.Errorf("%d looks for 31 creates", looks)
 	}
 	r.at = time.Now()
 	do(pfstate.OpCreate, 1)
