@@ -367,10 +367,11 @@ func (e *Engine) pair(x *rx, r pfstate.Ref, m *record) {
 		reply = m.reply
 	}
 	moved := orig != s.Orig || reply != s.Reply
-	if moved && s.Has(pfstate.FlagCarried) && s.LastOp == 0 {
+	if moved && s.LastOp == 0 && (s.Has(pfstate.FlagCarried) || e.idle(x.now, s)+refreshSlack < e.idleThere(m)) {
 		// Packets alone made the entry, without this translation: the pair is an
 		// earlier connection's.
 		e.deleteName(x.now, m.name, false)
+		e.setCarried(s, true)
 		e.doubted(x.now, r)
 		return
 	}

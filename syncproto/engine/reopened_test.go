@@ -47,3 +47,18 @@ func TestPairTranslatedOtherwise(t *testing.T) {
 	r.expect("renamed", r.until(r.now + 2*doubtWait)[:1], "DEL_C D5 killed")
 	r.expectNames("A0")
 }
+
+// TestPairEarlierThanEntry: the same where no packet was seen here yet, but the
+// entry's last is later than what the pf knows.
+func TestPairEarlierThanEntry(t *testing.T) {
+	in, out := sloppyPair(nil, pfstate.PFEstablished, 86300)
+	kernel := tcpFlow(pfstate.TCPEstablished, snat)
+	kernel.Timeout = 119
+	r := newDesk(t, func(c *Config) { c.Timeouts.TCP[pfstate.TCPEstablished] = 120 })
+	r.linkUp()
+	r.dump(kernel)
+	r.sent()
+	r.transferPF(in, out)
+	r.expectOps("update 80 reversed") // the flags, and no delete
+	r.expect("deleted", r.until(r.now + second/2)[:1], "DEL_C D6")
+}
