@@ -367,7 +367,7 @@ func (e *Engine) pair(x *rx, r pfstate.Ref, m *record) {
 		reply = m.reply
 	}
 	moved := orig != s.Orig || reply != s.Reply
-	if moved && s.LastOp == 0 && (s.Has(pfstate.FlagCarried) || e.idle(x.now, s)+refreshSlack < e.idleThere(m)) {
+	if moved && s.LastOp == 0 && s.Has(pfstate.FlagInKernel) && (s.Has(pfstate.FlagCarried) || e.idle(x.now, s)+refreshSlack < e.idleThere(m)) {
 		// Packets alone made the entry, without this translation: the pair is an
 		// earlier connection's.
 		e.deleteName(x.now, m.name, false)
