@@ -16,6 +16,10 @@ const second = int64(1e9)
 // us write.
 const statusKept = StatusSeenReply | StatusAssured | StatusConfirmed | StatusFixedTimeout
 
+// StatusLife is what an entry never loses: what the kernel tells without is older
+// than what was known with it, or the kernel knows less.
+const StatusLife = StatusSeenReply | StatusAssured
+
 // Absorb takes over what the kernel tells of the entry of s, whose tuples are
 // those of f, and says what is new. Times are the caller's. A half never moves
 // back: the kernel may lag behind a peer's update that is still on its way
@@ -28,7 +32,7 @@ func (t *Table) Absorb(s *State, f *Flow) Change {
 			return c
 		}
 	} else if s.Proto == ProtoSCTP || s.Proto == ProtoDCCP {
-		if f.Has&HasProto != 0 && s.ProtoState != f.ProtoState {
+		if f.Has&HasProto != 0 && s.ProtoState != f.ProtoState && s.Status&StatusLife&^f.Status == 0 {
 			s.ProtoState = f.ProtoState
 			c |= ChangeMeta
 		}

@@ -81,3 +81,26 @@ func TestRefusedThenMade(t *testing.T) {
 	r.expectOps("update 1")
 	r.expectNames("B5")
 }
+
+// TestDumpedFirst: a dump tells of an entry before the event of its first packet
+// is read. Nothing goes back, in the table or in the kernel.
+func TestDumpedFirst(t *testing.T) {
+	r := ready(t)
+	sctp := func(state uint8, status uint32) pfstate.Flow {
+		f := udp(1, status)
+		f.Proto, f.ProtoState = pfstate.ProtoSCTP, state
+		f.Has |= pfstate.HasProto
+		f.Timeout = r.e.cfg.Timeouts.For(f.Proto, state, status)
+		return f
+	}
+	const closed, cookieWait, established = 1, 2, 4
+	known := sctp(established, assured)
+	r.dump(known)
+	r.made(sctp(closed, fresh))
+	r.changed(sctp(cookieWait, answered))
+	ref, _, ok := r.e.tab.ByTuple(&known.Orig, known.AF, known.Proto, 0)
+	if !ok || r.e.tab.At(ref).ProtoState != established {
+		t.Errorf("known %t, state %d", ok, r.e.tab.At(ref).ProtoState)
+	}
+	r.expectOps()
+}

@@ -87,8 +87,9 @@ func (e *Engine) localNew(now int64, f *pfstate.Flow) {
 		e.localMade(now, f)
 		return
 	}
+	lacked := !s.Has(pfstate.FlagInKernel) // if not, a dump was read before the event, which is the older
 	e.localNews(now, r, f)
-	if f.Proto != pfstate.ProtoTCP && e.kernelBehind(s, f) { // it had refused what peers have told
+	if lacked && f.Proto != pfstate.ProtoTCP && e.kernelBehind(s, f) { // it had refused what peers have told
 		e.wantOp(r, pfstate.OpUpdate)
 	}
 	if s.Has(pfstate.FlagUnclaimed) { // made after we began to listen: nobody else can have a name for it

@@ -332,8 +332,7 @@ func (e *Engine) kernelBehind(s *pfstate.State, f *pfstate.Flow) bool {
 		src, dst := pfstate.TCPToPeers(f.ProtoState, f.TCPFlags)
 		return src < s.Src.State || dst < s.Dst.State
 	}
-	const life = pfstate.StatusSeenReply | pfstate.StatusAssured
-	return s.Status&life&^f.Status != 0
+	return s.Status&pfstate.StatusLife&^f.Status != 0
 }
 
 func (e *Engine) doneDelete(now int64, r pfstate.Ref, res *pfstate.Result) {
