@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -126,31 +125,17 @@ func absolute(t *testing.T, path string) string {
 
 // processes are keepalived's: the one started, and its child.
 func (m *machine) processes() []int {
-	pid := m.keepalived.Pid()
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
-	pids := []int{pid}
-	for _, f := range strings.Fields(string(b)) {
-		if child, err := strconv.Atoi(f); err == nil {
-			pids = append(pids, child)
-		}
-	}
-	return pids
+	return append([]int{m.keepalived.Pid()}, m.keepalived.Children()...)
 }
 
 // killKeepalived ends it so that it can do nothing any more; its addresses
 // stay.
 func (m *machine) killKeepalived() {
-	pids := m.processes()
-	for _, pid := range pids { // else the child hears of the end, or a new one is started
-		syscall.Kill(pid, syscall.SIGSTOP)
-	}
-	for _, pid := range pids {
-		syscall.Kill(pid, syscall.SIGKILL)
-	}
-	for _, pid := range pids[1:] {
+	children := m.keepalived.Children()
+	m.keepalived.Stop()
+	for _, pid := range children {
 		m.gone(pid)
 	}
-	m.keepalived.Stop()
 	// Where process 1 reaps nobody, a dead process looks like one that runs.
 	os.Remove(m.file("/run/vrrp.pid"))
 }

@@ -5,17 +5,24 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
 
 // procWait bounds the wait for a program to say that it is ready.
 const procWait = 2 * time.Minute
+
+// outputWait is how long after its end a program's output is read, which a child
+// may hold that outlives it.
+const outputWait = 10 * time.Second
 
 // Proc is a program that runs in a namespace beside the test, such as a
 // capture. It is killed when the test ends.
@@ -34,6 +41,7 @@ func (ns *NS) Start(t testing.TB, ready string, args ...string) *Proc {
 	p := &Proc{cmd: ns.Cmd(context.Background(), args...), done: make(chan struct{})}
 	r, w := io.Pipe()
 	p.cmd.Stdout, p.cmd.Stderr = w, w
+	p.cmd.WaitDelay = outputWait
 	if err := p.cmd.Start(); err != nil {
 		t.Fatalf("nstest: %s: %v", ns.name, err)
 	}
@@ -86,8 +94,26 @@ func (p *Proc) WaitFor(t testing.TB, within time.Duration, expr string) (line st
 	return line
 }
 
-// Stop kills the program, waits for its end and gives all that it wrote.
+// Children are the processes that the program has started and that are still
+// there.
+func (p *Proc) Children() (pids []int) {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", p.Pid()))
+	for _, f := range strings.Fields(string(b)) {
+		if pid, err := strconv.Atoi(f); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// Stop kills the program with its children, which hear nothing of its end, waits
+// for that and gives all that it wrote.
 func (p *Proc) Stop() []string {
+	if p.cmd.Process.Signal(syscall.SIGSTOP) == nil { // else it starts new ones
+		for _, pid := range p.Children() {
+			syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
 	p.cmd.Process.Kill()
 	<-p.done
 	return p.Lines()
