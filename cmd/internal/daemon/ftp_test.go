@@ -11,21 +11,7 @@ import (
 
 // ftpRules let a helper read in connections to port 21, and let pass only these
 // and what they announce.
-const ftpRules = `
-table inet ftp {
-	ct helper std {
-		type "ftp" protocol tcp
-	}
-	chain helpers {
-		type filter hook prerouting priority filter;
-		tcp dport 21 ct state new ct helper set "std"
-	}
-	chain forward {
-		type filter hook forward priority filter - 1;
-		ct state new meta l4proto tcp tcp dport != 21 counter drop
-	}
-}
-`
+var ftpRules = helperRules("ftp", "tcp", 21, "tcp tcp dport != 21")
 
 // TestFTP: a data connection that was announced through one firewall is let
 // through by the other, passive and active, translated or not; a transfer under

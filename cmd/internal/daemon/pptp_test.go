@@ -14,21 +14,7 @@ import (
 
 // pptpRules let a helper read in connections to port 1723, and let pass no GRE
 // but what these announce.
-const pptpRules = `
-table inet pptp {
-	ct helper std {
-		type "pptp" protocol tcp
-	}
-	chain helpers {
-		type filter hook prerouting priority filter;
-		tcp dport 1723 ct state new ct helper set "std"
-	}
-	chain forward {
-		type filter hook forward priority filter - 1;
-		ct state new meta l4proto gre counter drop
-	}
-}
-`
+var pptpRules = helperRules("pptp", "tcp", 1723, "gre")
 
 // TestPPTP: the control connection of a tunnel goes on through the other
 // firewall, where a call can be made anew; the call under way goes on when the

@@ -14,21 +14,7 @@ import (
 
 // sipRules let a helper read in connections to port 5060, and let pass only
 // these and what they announce.
-const sipRules = `
-table inet sip {
-	ct helper std {
-		type "sip" protocol udp
-	}
-	chain helpers {
-		type filter hook prerouting priority filter;
-		udp dport 5060 ct state new ct helper set "std"
-	}
-	chain forward {
-		type filter hook forward priority filter - 1;
-		ct state new meta l4proto udp udp dport != 5060 counter drop
-	}
-}
-`
+var sipRules = helperRules("sip", "udp", 5060, "udp udp dport != 5060")
 
 // TestSIP: the media of a call that was set up through one firewall pass through
 // the other, translated or not; the helper there reads what the callee answers,
