@@ -26,8 +26,10 @@ const (
 	// opCrossed is how long after an operation an event may still tell of what it
 	// has overwritten.
 	opCrossed = 100 * milli
-	// maxHeld bounds the states kept only because their delete waits for the link.
-	maxHeld = 1 << 16
+	// maxHeld bounds the states kept only because their delete waits for the link:
+	// what peers were told and what ends while it is down. A peer that is not told
+	// brings them back with its table when the link is there again.
+	maxHeld = 1 << 20
 )
 
 // Config is what an Engine is told from outside.
@@ -139,6 +141,7 @@ type Engine struct {
 func New(now int64, cfg Config) *Engine {
 	e := &Engine{cfg: cfg, tab: pfstate.NewTable(cfg.Seed), nextID: cfg.StartID, started: now, due: never, dying: map[entryKey]dying{}}
 	e.ops.Set = pfstate.LinkOps
+	e.rawDel.most = maxHeld
 	e.peers.init()
 	e.claim.init()
 	e.bulk.init()

@@ -123,7 +123,7 @@ func brokenCounts(e *Engine) string {
 		return fmt.Sprintf("%d unclaimed, says %d", waiting, e.claim.waiting)
 	case brokenLimits(e) != "":
 		return brokenLimits(e)
-	case e.rawDel.len() > ringSize || e.reqs.len() > ringSize || len(e.repair.answers) > maxAnswers:
+	case e.rawDel.len() > maxHeld || e.held > maxHeld || e.reqs.len() > ringSize || len(e.repair.answers) > maxAnswers:
 		return "more is kept for peers than bounds allow"
 	}
 	return ""

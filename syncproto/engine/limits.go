@@ -125,10 +125,12 @@ const kernelReserve = 32
 // more to be made for a peer.
 func KernelRoom(most int) int { return most - most/kernelReserve }
 
-// roomFor reports whether there is room for one more state of a peer.
+// roomFor reports whether there is room for one more state of a peer. What only
+// waits for its delete to be sent is in no kernel.
 func (e *Engine) roomFor() bool {
-	if n := e.cfg.KernelMax; n > 0 && e.tab.Len() >= KernelRoom(n) {
+	living := e.tab.Len() - e.held
+	if n := e.cfg.KernelMax; n > 0 && living >= KernelRoom(n) {
 		return false
 	}
-	return e.cfg.MaxStates == 0 || e.tab.Len()-e.carried+e.kept.len() < e.cfg.MaxStates
+	return e.cfg.MaxStates == 0 || living-e.carried+e.kept.len() < e.cfg.MaxStates
 }

@@ -285,6 +285,7 @@ func (e *Engine) setCarried(s *pfstate.State, on bool) {
 type ring struct {
 	ids  []named
 	head int
+	most int // 0: ringSize
 }
 
 type named struct {
@@ -297,11 +298,13 @@ type named struct {
 
 const ringSize = 1 << 16
 
+func (q *ring) full() bool { return q.len() >= max(q.most, ringSize) }
+
 func (q *ring) len() int { return len(q.ids) - q.head }
 
 // put appends and reports whether there was room.
 func (q *ring) put(n named) bool {
-	if q.len() >= ringSize {
+	if q.full() {
 		return false
 	}
 	if q.len() > 0 && q.ids[len(q.ids)-1].ID == n.ID {

@@ -1,0 +1,101 @@
+package engine
+
+import (
+	"testing"
+
+	"github.com/pfsync/pfsync/pfstate"
+)
+
+// manyNames is more than a ring of names holds. The race detector needs no such
+// number.
+func manyNames() int {
+	if testing.Short() {
+		return 5000
+	}
+	return ringSize + 5000
+}
+
+// crowd makes n connections at a ship, and waits until all have them.
+func (f *fleet) crowd(at *ship, n int) {
+	f.t.Helper()
+	for i := range n {
+		f.made(at, flowN(i))
+		if i%500 == 499 {
+			f.pass(milli)
+		}
+	}
+	f.until(30*second, "all have all", func() bool { return f.equal() == "" })
+	f.pass(20 * second)
+}
+
+func (f *fleet) cut(down bool) {
+	for _, s := range f.ships {
+		s.mute, s.deaf = down, down
+		s.e.Link(f.now, Link{Up: !down, Self: s.addr, MTU: 1500})
+	}
+}
+
+// TestLongCut: whatever ends while the link is down, it does not come back with
+// the peer's table.
+func TestLongCut(t *testing.T) {
+	f := newFleet(t, 2)
+	a, b := f.ships[0], f.ships[1]
+	n := manyNames()
+	f.crowd(a, n)
+	f.cut(true)
+	for i := range n {
+		flow := flowN(i)
+		delete(a.kernel, keyOf(&flow))
+		flow.Has &^= pfstate.HasTimeout
+		a.e.Local(f.now, []pfstate.Event{event(pfstate.EventDestroy, flow)})
+	}
+	f.pass(10 * second)
+	creates := a.e.Stats.OpsCreate
+	f.cut(false)
+	f.pass(5 * second)
+	if len(a.kernel)+a.e.tab.Len()+len(b.kernel)+b.e.tab.Len() != 0 {
+		t.Errorf("of %d A has %d entries, %d states, B has %d and %d", n, len(a.kernel), a.e.tab.Len(), len(b.kernel), b.e.tab.Len())
+	}
+	if a.e.Stats.OpsCreate != creates {
+		t.Errorf("%d came back", a.e.Stats.OpsCreate-creates)
+	}
+}
+
+// TestRoomAfterCut: what only waits to be told takes no room from what peers
+// tell.
+func TestRoomAfterCut(t *testing.T) {
+	const n = 100
+	r := ready(t, func(c *Config) { c.KernelMax, c.MaxStates = n, n })
+	for i := range byte(n) {
+		r.made(udp(i, fresh))
+	}
+	r.until(r.now + second)
+	if r.e.roomFor() {
+		t.Fatal("a full kernel has room")
+	}
+	r.linkDown()
+	for i := range byte(n) {
+		r.expired(udp(i, fresh))
+	}
+	if !r.e.roomFor() {
+		t.Errorf("no room: %d states, %d of them only to be told", r.e.tab.Len(), r.e.held)
+	}
+}
+
+// TestFlushMany: all that passes here ends everywhere, however many have names
+// of others.
+func TestFlushMany(t *testing.T) {
+	f := newFleet(t, 2)
+	a, b := f.ships[0], f.ships[1]
+	n := manyNames()
+	f.crowd(b, n)
+	for r := pfstate.Ref(1); r < a.e.tab.End(); r++ { // after a failover
+		b.e.setCarried(b.e.tab.At(b.ref(a.e.tab.FlowOf(a.e.tab.At(r), 0))), false)
+		a.e.setCarried(a.e.tab.At(r), true)
+	}
+	a.e.Flush(f.now)
+	f.pass(10 * second)
+	if len(a.kernel)+a.e.tab.Len()+len(b.kernel)+b.e.tab.Len() != 0 {
+		t.Errorf("of %d A has %d entries, %d states, B has %d and %d", n, len(a.kernel), a.e.tab.Len(), len(b.kernel), b.e.tab.Len())
+	}
+}
