@@ -230,3 +230,55 @@ func BenchmarkCheck(b *testing.B) {
 		}
 	}
 }
+
+// TestCheckOneBucket: a question for the whole table as one bucket costs no more
+// than what is told of it.
+func TestCheckOneBucket(t *testing.T) {
+	l := newLiar(t, 0)
+	r := l.r
+	for i := range maxBucket + 2000 {
+		r.made(flowN(i))
+	}
+	l.live(10 * second)
+	r.e.indexReady(r.now)
+	for r.e.index.making {
+		r.e.indexTick(r.now)
+	}
+	for b := pfstate.DigestBuckets - 100; b < pfstate.DigestBuckets; b++ {
+		r.e.index.head[b] = 1 << 31 // whoever comes here has gone too far
+	}
+	told, buf := 0, make([]byte, 0, 1500)
+	l.frameOf(syncproto.InfoDigests, []item{control(hostA, syncproto.AppendWantBuckets(nil, 1, []uint16{0}))})
+	for range 200 {
+		r.e.index.made = r.now
+		for fr, ok := r.e.NextFrame(r.now, buf); ok; fr, ok = r.e.NextFrame(r.now, buf) {
+			told += bucketItems(t, fr.Data)
+		}
+		r.now += tellPace
+	}
+	if told != maxBucket || len(r.e.tells.buckets) > 0 {
+		t.Errorf("%d states told of %d", told, maxBucket)
+	}
+}
+
+// bucketItems counts the states in the TLVBucket of a frame.
+func bucketItems(t *testing.T, frame []byte) (n int) {
+	t.Helper()
+	var rd syncproto.Reader
+	if err := rd.Reset(frame); err != nil {
+		t.Fatal(err)
+	}
+	for reg, ok := rd.Next(); ok; reg, ok = rd.Next() {
+		for i := 1; reg.Action == syncproto.ActLinux && i < reg.Whole(); i++ {
+			var ex syncproto.Extra
+			_ = syncproto.ParseExtra(reg.Message(i), &ex)
+			for typ, v, rest, ok := syncproto.NextTLV(ex.TLVs); ok && ex.ID == 0; typ, v, rest, ok = syncproto.NextTLV(rest) {
+				var b syncproto.Bucket
+				if typ == syncproto.TLVBucket && syncproto.ParseBucket(v, &b) == nil {
+					n += b.Len()
+				}
+			}
+		}
+	}
+	return n
+}

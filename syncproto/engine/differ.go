@@ -90,12 +90,13 @@ func (e *Engine) bucketCompared(now int64, number int) {
 		return 1
 	}
 	slices.SortFunc(c.items, byID)
-	e.inBucket(c.buckets, number, func(_ pfstate.Ref, s *pfstate.State) {
+	e.inBucket(c.buckets, number, func(_ pfstate.Ref, s *pfstate.State) bool {
 		id := s.DigestName()
 		_, there := slices.BinarySearchFunc(c.items, syncproto.Item{ID: syncproto.ID(id)}, byID)
 		if !there && !e.ending(now, s) {
 			e.suspect(suspect{id: id, kind: DifferMissingThere, mine: s.Digest(), waits: e.changing(now, s)})
 		}
+		return true
 	})
 	for i := range c.suspects {
 		s := &c.suspects[i]

@@ -146,16 +146,17 @@ func (e *Engine) indexTick(now int64) {
 	}
 }
 
-// inBucket calls f with the states of one of so many buckets.
-func (e *Engine) inBucket(buckets, number int, f func(pfstate.Ref, *pfstate.State)) {
+// inBucket calls f with the states of one of so many buckets, until it returns
+// false.
+func (e *Engine) inBucket(buckets, number int, f func(pfstate.Ref, *pfstate.State) bool) {
 	per := pfstate.DigestBuckets / buckets
 	for b := number * per; b < (number+1)*per; b++ {
 		for r := pfstate.Ref(e.index.head[b]); r != 0; r = pfstate.Ref(e.index.next[r]) {
 			if !e.tab.InUse(r) {
 				continue
 			}
-			if s := e.tab.At(r); s.Digest() != 0 && pfstate.DigestBucket(s.DigestName()) == b {
-				f(r, s)
+			if s := e.tab.At(r); s.Digest() != 0 && pfstate.DigestBucket(s.DigestName()) == b && !f(r, s) {
+				return
 			}
 		}
 	}

@@ -203,21 +203,25 @@ func (e *Engine) fillDigests(f *frame, d *tellDigests) bool {
 }
 
 // fillBucket tells what is in a bucket, from the place on to which it has come;
-// true if that was all.
+// true if that was all. It walks no further than it tells: who asks for few
+// buckets asks for large ones.
 func (e *Engine) fillBucket(now int64, f *frame, b *tellBucket) bool {
 	total := 0
-	e.inBucket(int(b.buckets), int(b.number), func(pfstate.Ref, *pfstate.State) { total++ })
-	total = min(total, maxBucket)
+	e.inBucket(int(b.buckets), int(b.number), func(pfstate.Ref, *pfstate.State) bool {
+		total++
+		return total < maxBucket
+	})
 	m := syncproto.Bucket{Buckets: b.buckets, Number: b.number, Total: uint16(total)}
 	for {
 		var items [syncproto.MaxItems]syncproto.Item
 		n, i := 0, 0
-		e.inBucket(int(b.buckets), int(b.number), func(_ pfstate.Ref, s *pfstate.State) {
-			if i >= b.place && i < total && n < len(items) {
+		e.inBucket(int(b.buckets), int(b.number), func(_ pfstate.Ref, s *pfstate.State) bool {
+			if i >= b.place {
 				items[n] = e.item(now, s)
 				n++
 			}
 			i++
+			return i < total && n < len(items)
 		})
 		if !f.room(2 + 8 + 17*n) {
 			return false
