@@ -361,7 +361,7 @@ func (e *Engine) take(now int64, r pfstate.Ref, m *record, src, dst bool) (chang
 		takePeer(&s.Dst, &m.dst)
 	}
 	if m.statusOf {
-		if !s.Has(pfstate.FlagInKernel) {
+		if !s.Has(pfstate.FlagInKernel) && s.Op == 0 && s.InFlight == 0 {
 			s.Status = 0
 		}
 		s.Status |= m.status&(pfstate.StatusSeenReply|pfstate.StatusAssured|pfstate.StatusFixedTimeout) | pfstate.StatusConfirmed

@@ -81,7 +81,7 @@ func (e *Engine) localNew(now int64, f *pfstate.Flow) {
 		e.deferMade(now, r, f)
 		return
 	}
-	if e.madeAnew(now, s, f) || e.reused(now, s, f) {
+	if e.madeAnew(now, s, f) || e.reused(now, s, f) && !crossed(now, s, f) {
 		e.reason(ReasonReused)
 		e.bury(now, r, true)
 		e.localMade(now, f)
@@ -105,6 +105,15 @@ func (e *Engine) madeAnew(now int64, s *pfstate.State, f *pfstate.Flow) bool {
 		return true // the earlier one expired, and we were asking whether it lives elsewhere
 	}
 	return opening(f) && s.Src.State >= pfstate.PFEstablished && now-s.Created > opSettle
+}
+
+// crossed reports whether an event of a handshake was overtaken by those that
+// came after it: packets of both directions are handled by different processors
+// at once, and each sends its events when it gets to it. A later connection's
+// would be heard after the end of s, unless the kernel has dropped events, and
+// then a dump follows.
+func crossed(now int64, s *pfstate.State, f *pfstate.Flow) bool {
+	return f.Reply == s.Reply && s.LastLocal != 0 && now-s.LastLocal < opSettle
 }
 
 // opening reports whether f is in the first steps of a TCP handshake.
@@ -242,7 +251,7 @@ func (e *Engine) localChange(now int64, f *pfstate.Flow) {
 	case r == 0:
 		e.reason(ReasonReconciled)
 		e.localMade(now, f)
-	case e.reused(now, e.tab.At(r), f):
+	case e.reused(now, e.tab.At(r), f) && !crossed(now, e.tab.At(r), f):
 		e.reason(ReasonReused)
 		e.bury(now, r, true)
 		e.localMade(now, f)

@@ -96,6 +96,45 @@ func TestLocalChange(t *testing.T) {
 	}
 }
 
+// TestEventsCross: two processors tell of one handshake, the first step last.
+func TestEventsCross(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		do   func(r *desk)
+	}{
+		{"new last", func(r *desk) {
+			r.changed(tcp(1, pfstate.TCPEstablished))
+			r.made(tcp(1, pfstate.TCPSynSent))
+		}},
+		{"new last, answered", func(r *desk) {
+			r.changed(tcp(1, pfstate.TCPEstablished))
+			r.made(tcp(1, pfstate.TCPSynRecv))
+		}},
+		{"answer last", func(r *desk) {
+			r.made(tcp(1, pfstate.TCPSynSent))
+			r.pass(3 * second) // a slow server
+			r.changed(tcp(1, pfstate.TCPEstablished))
+			r.changed(tcp(1, pfstate.TCPSynRecv))
+		}},
+		{"later", func(r *desk) {
+			r.changed(tcp(1, pfstate.TCPEstablished))
+			r.pass(100 * milli)
+			r.made(tcp(1, pfstate.TCPSynSent))
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := ready(t)
+			tc.do(r)
+			r.pass(3 * second)
+			r.expectReason(ReasonReused, 0)
+			r.expectNames("A0")
+			if s := r.state(mine(0)); s.Src.State != pfstate.PFEstablished || s.Dst.State != pfstate.PFEstablished {
+				t.Errorf("state %d:%d", s.Src.State, s.Dst.State)
+			}
+		})
+	}
+}
+
 // TestMaxDelay: a change leaves at its time and not before.
 func TestMaxDelay(t *testing.T) {
 	for _, tc := range []struct {

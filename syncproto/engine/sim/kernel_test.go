@@ -75,7 +75,23 @@ func (k *kernel) tell(kind pfstate.EventKind, f pfstate.Flow, has pfstate.Has, a
 	}
 	f.Has = has | pfstate.HasStatus | pfstate.HasProto | f.Has&pfstate.HasWritten
 	k.events = append(k.events, pfstate.Event{Kind: kind, Asked: asked, Flow: f})
+	k.cross()
 	return true
+}
+
+// cross lets an update overtake the event of its beginning, as when the packets
+// of both directions meet different processors: every second time that the
+// latter has not been read yet. It takes no random number, so that a seed stays
+// what it is.
+func (k *kernel) cross() {
+	at := len(k.events) - 2
+	if at < 0 || k.events[at].Kind != pfstate.EventNew || k.events[at+1].Kind != pfstate.EventUpdate {
+		return
+	}
+	first, next := &k.events[at], &k.events[at+1]
+	if first.Flow.Orig == next.Flow.Orig && first.Flow.Zone == next.Flow.Zone && first.Flow.Orig.SrcPort%2 == 0 {
+		*first, *next = *next, *first
+	}
 }
 
 // find looks a tuple up in either direction. What is over is reaped on the way.
