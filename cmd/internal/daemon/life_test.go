@@ -5,6 +5,7 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -56,9 +57,12 @@ func TestLife(t *testing.T) {
 		n.waitSync(control.SyncOK)
 	}
 	conns := p.lively(t, l.alive)
+	for _, fw := range p.FW {
+		fw.Nft(t, knownRules)
+	}
 	began := time.Now()
-	stop := keepAlive(conns, l.ask)
-	defer stop()
+	life := keepAlive(conns, l.ask)
+	defer life.stop()
 	made := idleFlows(t, p.FW[0], l.idle, l.timeout)
 	for i, fw := range p.FW {
 		nstest.EventuallyNil(t, 4*patience, func() error { return fewer(fw.ReadSysctl(t, countKey), len(conns)+l.idle/10) }, "end of the idle ones")
@@ -73,16 +77,8 @@ func TestLife(t *testing.T) {
 			break
 		}
 	}
-	stop()
-	for _, fw := range p.FW {
-		fw.Nft(t, knownRules)
-	}
 	p.Master(1)
-	for i, c := range conns {
-		if err := nstest.Ask(c, "afterwards", patience); err != nil {
-			t.Fatalf("connection %d of %d: %v", i, len(conns), err)
-		}
-	}
+	life.goesOn(t)
 }
 
 // lively opens connections, UDP and TCP in turn.
@@ -106,25 +102,45 @@ func (p *pair) lively(t *testing.T, n int) (conns []net.Conn) {
 	return conns
 }
 
-// keepAlive lets a packet pass both ways at times, until the function that it
-// returns is called. What is lost is lost: the next one does.
-func keepAlive(conns []net.Conn, every time.Duration) (stop func()) {
-	ended := make(chan struct{})
-	var wg sync.WaitGroup
-	for _, c := range conns {
-		wg.Go(func() {
+// pulse lets a packet pass both ways of connections at times, until it is
+// stopped. What is lost is lost: the next one does.
+type pulse struct {
+	ended    chan struct{}
+	done     sync.WaitGroup
+	answered []atomic.Int64 // how often, by connection
+}
+
+func keepAlive(conns []net.Conn, every time.Duration) *pulse {
+	p := &pulse{ended: make(chan struct{}), answered: make([]atomic.Int64, len(conns))}
+	for i, c := range conns {
+		p.done.Go(func() {
 			for {
 				select {
-				case <-ended:
+				case <-p.ended:
 					return
 				case <-time.After(every):
-					_ = nstest.Ask(c, "alive", max(every, time.Second))
+					if nstest.Ask(c, "alive", max(every, time.Second)) == nil {
+						p.answered[i].Add(1)
+					}
 				}
 			}
 		})
 	}
-	return sync.OnceFunc(func() { close(ended); wg.Wait() })
+	return p
 }
+
+// goesOn waits until every connection has been answered twice more: the first
+// may have been on its way.
+func (p *pulse) goesOn(t *testing.T) {
+	t.Helper()
+	for i := range p.answered {
+		want := p.answered[i].Load() + 2
+		nstest.Eventually(t, patience, func() bool { return p.answered[i].Load() >= want }, fmt.Sprintf("connection %d to go on", i))
+	}
+}
+
+// stop ends it, and is called once.
+func (p *pulse) stop() { close(p.ended); p.done.Wait() }
 
 // idleFlows makes entries of three kinds that nothing passes through: UDP one
 // way, UDP both ways, established TCP.
