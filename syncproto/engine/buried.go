@@ -70,6 +70,23 @@ func (e *Engine) hearsay(x *rx, m *record) bool {
 	return true
 }
 
+// outlived reports whether a record of a connection that we do not have tells
+// from memory, under a name that this run gave: then it has ended, however long
+// ago. That is not known of names older than one that got lost without an end
+// (unsureEnd).
+func (e *Engine) outlived(m *record) bool {
+	return m.linux && !m.carried && !m.unsure && !m.isNew && e.ours(m.name) && m.name.ID >= max(e.sureFrom, e.cfg.StartID) && m.name.ID < e.nextID
+}
+
+// unsureEnd: a state is given up here that may live elsewhere.
+func (e *Engine) unsureEnd(s *pfstate.State) {
+	for side := range pfstate.SideAlias {
+		if e.ours(s.Name(side)) {
+			e.sureFrom = e.nextID
+		}
+	}
+}
+
 // tellEnd repeats a delete for a peer that has not heard it, if there was one.
 func (e *Engine) tellEnd(x *rx, id pfstate.ID) {
 	b := e.buried.slot(id)

@@ -182,3 +182,57 @@ func TestEndedBeforeDump(t *testing.T) {
 	r.expect("said", r.until(r.now+second/4), "UPD_REQ 0", "DEL_C A0")
 	r.expectNames()
 }
+
+// TestOutlived: that a name of ours has ended is known however long ago that
+// was, but for what may have been living when it got lost here, and names of
+// others.
+func TestOutlived(t *testing.T) {
+	f := udp(1, answered)
+	for _, tc := range []struct {
+		name string
+		lose func(r *desk) pfstate.ID
+		say  func(r *desk, id pfstate.ID)
+		back bool
+	}{
+		{"expired", (*desk).endMine, (*desk).remember, false},
+		{"expired, passes there", (*desk).endMine, func(r *desk, id pfstate.ID) { r.b.say(upd(id, f)) }, true},
+		{"expired, begins there", (*desk).endMine, func(r *desk, id pfstate.ID) { r.b.hearsay(ins(id, f)) }, true},
+		{"not given yet", func(r *desk) pfstate.ID { return mine(9) }, (*desk).remember, true},
+		{"of an earlier run", func(r *desk) pfstate.ID { return pfstate.ID{ID: firstID - 1, CreatorID: hostA} }, (*desk).remember, true},
+		{"of another", func(r *desk) pfstate.ID { return theirs(5) }, (*desk).remember, true},
+		{"passed elsewhere, and nobody was there to ask", func(r *desk) pfstate.ID {
+			r.made(f)
+			r.until(r.now + second)
+			r.e.setCarried(r.state(mine(0)), false)
+			r.until(r.now + 2*linuxSilent)
+			r.expired(f)
+			r.gone(mine(0))
+			return mine(0)
+		}, (*desk).remember, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := ready(t)
+			id := tc.lose(r)
+			r.until(r.now + second)
+			r.e.buried = buried{} // so many have ended since
+			tc.say(r, id)
+			if got := len(r.names()) > 0; got != tc.back {
+				t.Errorf("it is back %v, want %v", got, tc.back)
+			}
+			if !tc.back {
+				r.expect("said", r.until(r.now+second/4), "DEL_C "+shortName(id))
+			}
+		})
+	}
+}
+
+// endMine begins and ends a connection here.
+func (r *desk) endMine() pfstate.ID {
+	r.made(udp(1, answered))
+	r.until(r.now + 2*second)
+	r.expired(udp(1, answered))
+	return mine(0)
+}
+
+// remember has B tell of it, where it does not pass.
+func (r *desk) remember(id pfstate.ID) { r.b.hearsay(upd(id, udp(1, answered))) }

@@ -72,6 +72,7 @@ func TestVerifyOldStateGiven(t *testing.T) {
 	b := f.ships[1]
 	s := b.e.tab.At(b.ref(flowN(7)))
 	b.e.setCarried(s, false)
+	b.e.tab.SetName(b.ref(flowN(7)), s.MainSide(), pfstate.ID{ID: firstID - 7, CreatorID: hostA}) // of an earlier run
 	s.Created -= 100 * second
 	f.ships[0].forget(flowN(7))
 	f.verify(b)

@@ -468,6 +468,7 @@ func (e *Engine) sweepTick(now int64) {
 		quiet := s.LastLocal < d.swept && s.LastOp < d.swept
 		switch {
 		case !s.Has(pfstate.FlagInKernel) && s.Expire+overdue <= now:
+			e.unsureEnd(s)
 			e.release(d.sweep)
 		case s.Has(pfstate.FlagRefused) && d.full:
 		case s.Has(pfstate.FlagRefused):

@@ -87,8 +87,9 @@ type Engine struct {
 	tab   *pfstate.Table
 	Stats Stats
 
-	nextID  uint64
-	started int64
+	nextID   uint64
+	sureFrom uint64 // of names from here on that we gave we know whether they ended
+	started  int64
 
 	queues  [queueKinds]pfstate.Queue
 	due     int64 // when what is queued leaves

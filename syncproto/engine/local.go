@@ -319,12 +319,13 @@ func (e *Engine) gone(now int64, r pfstate.Ref, killed bool) {
 // lose: a state that somebody else carries expired here. Only its carrier
 // knows whether it still lives.
 func (e *Engine) lose(now int64, r pfstate.Ref) {
+	s := e.tab.At(r)
 	if !e.peers.anyLiving(now) {
+		e.unsureEnd(s)
 		e.release(r)
 		return
 	}
 	e.reason(ReasonLost)
-	s := e.tab.At(r)
 	s.Tries = 1
 	e.requestState(now, s)
 	e.peers.lost.put(named{ID: s.MainName()})

@@ -36,28 +36,31 @@ func (f *fleet) cut(down bool) {
 }
 
 // TestLongCut: whatever ends while the link is down, it does not come back with
-// the peer's table.
+// the peer's table, and if frames get lost when the link is there again.
 func TestLongCut(t *testing.T) {
-	f := newFleet(t, 2)
-	a, b := f.ships[0], f.ships[1]
-	n := manyNames()
-	f.crowd(a, n)
-	f.cut(true)
-	for i := range n {
-		flow := flowN(i)
-		delete(a.kernel, keyOf(&flow))
-		flow.Has &^= pfstate.HasTimeout
-		a.e.Local(f.now, []pfstate.Event{event(pfstate.EventDestroy, flow)})
-	}
-	f.pass(10 * second)
-	creates := a.e.Stats.OpsCreate
-	f.cut(false)
-	f.pass(5 * second)
-	if len(a.kernel)+a.e.tab.Len()+len(b.kernel)+b.e.tab.Len() != 0 {
-		t.Errorf("of %d A has %d entries, %d states, B has %d and %d", n, len(a.kernel), a.e.tab.Len(), len(b.kernel), b.e.tab.Len())
-	}
-	if a.e.Stats.OpsCreate != creates {
-		t.Errorf("%d came back", a.e.Stats.OpsCreate-creates)
+	for _, loss := range []float64{0, 0.05} {
+		f := newFleet(t, 2)
+		a, b := f.ships[0], f.ships[1]
+		n := manyNames()
+		f.crowd(a, n)
+		f.cut(true)
+		for i := range n {
+			flow := flowN(i)
+			delete(a.kernel, keyOf(&flow))
+			flow.Has &^= pfstate.HasTimeout
+			a.e.Local(f.now, []pfstate.Event{event(pfstate.EventDestroy, flow)})
+		}
+		f.pass(10 * second)
+		creates := a.e.Stats.OpsCreate
+		f.loss = loss
+		f.cut(false)
+		f.pass(10 * second)
+		if len(a.kernel)+a.e.tab.Len()+len(b.kernel)+b.e.tab.Len() != 0 {
+			t.Errorf("loss %v: of %d A has %d entries, %d states, B has %d and %d", loss, n, len(a.kernel), a.e.tab.Len(), len(b.kernel), b.e.tab.Len())
+		}
+		if a.e.Stats.OpsCreate != creates {
+			t.Errorf("loss %v: %d came back", loss, a.e.Stats.OpsCreate-creates)
+		}
 	}
 }
 

@@ -123,6 +123,7 @@ func handshake(s *pfstate.State, m *record) bool {
 // had one hostid or because a clock was set back.
 func (e *Engine) disown(now int64, r pfstate.Ref) {
 	e.reason(ReasonHostidClash)
+	e.unsureEnd(e.tab.At(r))
 	for side := range pfstate.Sides {
 		e.tab.ClearName(r, side)
 	}

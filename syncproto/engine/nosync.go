@@ -70,6 +70,7 @@ func (e *Engine) withdraw(now int64, r pfstate.Ref) {
 	case s.Has(pfstate.FlagCarried):
 		e.bury(now, r, s.Carried()) // for want of anybody else: a peer that knows better may refuse
 	default:
+		e.unsureEnd(s)
 		e.erase(r, false)
 	}
 }

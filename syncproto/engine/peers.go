@@ -279,6 +279,7 @@ func (e *Engine) giveUpLost(now int64, id pfstate.ID) {
 	if s.Has(pfstate.FlagInKernel) && denied == 0 {
 		return // nobody knows it, or no answer got through: its own timeout decides
 	}
+	e.unsureEnd(s)
 	e.erase(r, false)
 }
 

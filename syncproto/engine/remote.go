@@ -301,6 +301,9 @@ func (e *Engine) record(x *rx, m *record) {
 		// Over: of no use but to be mistaken for a later one.
 	case r != 0:
 		e.meet(x, r, m)
+	case e.outlived(m):
+		e.buried.put(m.name, false)
+		e.hearsay(x, m)
 	default:
 		e.insert(x, m)
 	}
