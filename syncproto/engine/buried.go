@@ -61,7 +61,10 @@ func (e *Engine) hearsay(x *rx, m *record) bool {
 	switch {
 	case b.id != m.name:
 		return false
-	case m.carried && !b.killed, !m.linux, b.again >= buriedAgain && x.now-b.at >= answerPace:
+	case b.again >= buriedAgain && x.now-b.at >= answerPace:
+		x.believed = m.name
+		fallthrough
+	case m.carried && !b.killed, !m.linux:
 		*b = burial{}
 		return false
 	}
@@ -74,8 +77,8 @@ func (e *Engine) hearsay(x *rx, m *record) bool {
 // from memory, under a name that this run gave: then it has ended, however long
 // ago. That is not known of names older than one that got lost without an end
 // (unsureEnd).
-func (e *Engine) outlived(m *record) bool {
-	return m.linux && !m.carried && !m.unsure && !m.isNew && e.ours(m.name) && m.name.ID >= max(e.sureFrom, e.cfg.StartID) && m.name.ID < e.nextID
+func (e *Engine) outlived(x *rx, m *record) bool {
+	return x.believed != m.name && m.linux && !m.carried && !m.unsure && !m.isNew && e.ours(m.name) && m.name.ID >= max(e.sureFrom, e.cfg.StartID) && m.name.ID < e.nextID
 }
 
 // unsureEnd: a state is given up here that may live elsewhere.

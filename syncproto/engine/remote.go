@@ -24,6 +24,8 @@ type rx struct {
 	info  *syncproto.FrameInfo
 	extra syncproto.Region // Linux region, empty if none
 	late  bool             // a later frame of this peer has been read already
+
+	believed pfstate.ID // we told its end, and the peer insists
 }
 
 // Remote takes a frame, the payload of a packet that came on the syncdev with
@@ -301,7 +303,7 @@ func (e *Engine) record(x *rx, m *record) {
 		// Over: of no use but to be mistaken for a later one.
 	case r != 0:
 		e.meet(x, r, m)
-	case e.outlived(m):
+	case e.outlived(x, m):
 		e.buried.put(m.name, false)
 		e.hearsay(x, m)
 	default:
