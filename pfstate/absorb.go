@@ -102,7 +102,7 @@ func (s *State) OddTCP() (flags [2]uint8, odd bool) {
 
 // absorbExtra takes over what few entries have.
 func (t *Table) absorbExtra(s *State, f *Flow) Change {
-	const rare = HasLabels | HasHelper | HasSeqAdj | HasMaster
+	const rare = HasLabels | HasHelper | HasSeqAdj | HasMaster | HasSynproxy
 	has := f.Has & rare
 	if has&HasSeqAdj != 0 && f.SeqAdj == [2]SeqAdj{} {
 		has &^= HasSeqAdj // the kernel tells zeros of every entry made by ctnetlink
@@ -127,7 +127,10 @@ func (t *Table) absorbExtra(s *State, f *Flow) Change {
 		x.Helper = f.Helper
 	}
 	if has&HasSeqAdj != 0 {
-		x.SeqAdj = f.SeqAdj
+		x.absorbSeqAdj(&f.SeqAdj)
+	}
+	if has&HasSynproxy != 0 {
+		x.Proxy = f.Proxy
 	}
 	if has&HasMaster != 0 {
 		x.Master = f.Master
@@ -136,6 +139,16 @@ func (t *Table) absorbExtra(s *State, f *Flow) Change {
 		return ChangeMeta
 	}
 	return 0
+}
+
+// absorbSeqAdj takes over the adjustments of directions that have one. A kernel
+// does not take one back; where it has none ours is on its way into it.
+func (x *Extra) absorbSeqAdj(adj *[2]SeqAdj) {
+	for dir, a := range adj {
+		if a != (SeqAdj{}) {
+			x.SeqAdj[dir] = a
+		}
+	}
 }
 
 // FlowOf returns what our kernel shall have of s: the entry to create or to
@@ -190,7 +203,7 @@ func (t *Table) addExtra(s *State, f *Flow) {
 		return
 	}
 	f.Has |= x.Has
-	f.Labels, f.Helper, f.SeqAdj, f.Master = x.Labels, x.Helper, x.SeqAdj, x.Master
+	f.Labels, f.Helper, f.SeqAdj, f.Proxy, f.Master = x.Labels, x.Helper, x.SeqAdj, x.Proxy, x.Master
 	if x.VTag != [2]uint32{} || s.Proto == ProtoDCCP {
 		f.Has |= HasProto
 		f.ProtoState, f.VTag, f.DCCPRole, f.DCCPSeq = s.ProtoState, x.VTag, x.DCCPRole, x.DCCPSeq

@@ -12,8 +12,8 @@ import "encoding/binary"
 // (so NAT), zones, protocol state, status, mark, labels, helper, SCTP tags,
 // DCCP, sequence adjustment, and whether the kernel has the entry. Not the
 // timeout, nor who carries it, nor what depends on the direction (the role in
-// DCCP) or on helpers (masters, expectations). It is the same whichever direction a side has
-// as the original one.
+// DCCP, the timestamps of a proxy) or on helpers (masters, expectations). It is the
+// same whichever direction a side has as the original one.
 //
 // The table keeps for each state the digest that it was last entered with, so
 // that it can be taken out again whatever the state has become meanwhile.

@@ -41,16 +41,17 @@ type Has uint16
 
 // Attributes of a kernel entry that may be absent.
 const (
-	HasTimeout Has = 1 << iota // CTA_TIMEOUT
-	HasProto                   // CTA_PROTOINFO: the TCP, SCTP or DCCP fields
-	HasMark                    // CTA_MARK
-	HasLabels                  // CTA_LABELS
-	HasHelper                  // CTA_HELP
-	HasSeqAdj                  // CTA_SEQ_ADJ_ORIG or _REPLY
-	HasStatus                  // CTA_STATUS
-	HasCounts                  // CTA_COUNTERS_ORIG and _REPLY; the kernel tells them and takes none
-	HasWritten                 // CTA_SYNPROXY of zeros: a program made the entry, no packet
-	HasMaster                  // CTA_TUPLE_MASTER
+	HasTimeout  Has = 1 << iota // CTA_TIMEOUT
+	HasProto                    // CTA_PROTOINFO: the TCP, SCTP or DCCP fields
+	HasMark                     // CTA_MARK
+	HasLabels                   // CTA_LABELS
+	HasHelper                   // CTA_HELP
+	HasSeqAdj                   // CTA_SEQ_ADJ_ORIG or _REPLY
+	HasStatus                   // CTA_STATUS
+	HasCounts                   // CTA_COUNTERS_ORIG and _REPLY; the kernel tells them and takes none
+	HasWritten                  // CTA_SYNPROXY of zeros: a program made the entry, no packet
+	HasMaster                   // CTA_TUPLE_MASTER
+	HasSynproxy                 // CTA_SYNPROXY: the kernel's own proxy opened the connection
 )
 
 // SeqAdj is the sequence adjustment of one direction (struct nf_ct_seqadj).
@@ -58,6 +59,15 @@ type SeqAdj struct {
 	Pos    uint32 // correction_pos
 	Before int32  // offset_before
 	After  int32  // offset_after
+}
+
+// Synproxy is what the kernel's proxy that opened a connection goes by (struct
+// nf_conn_synproxy): the client's timestamps are not the server's. Its direction
+// is the entry's: of the other it means nothing.
+type Synproxy struct {
+	ISN   uint32 // that the client was answered with
+	ITS   uint32 // timestamp that it was answered with
+	TSOff uint32 // from the client's idea of the server's clock to that clock
 }
 
 // Flow is one kernel entry as ctnetlink tells it or is told it. Index 0 is the
@@ -86,6 +96,7 @@ type Flow struct {
 	Labels [16]byte // connlabel bits as the kernel has them
 	Helper [16]byte // name, zero padded
 	SeqAdj [2]SeqAdj
+	Proxy  Synproxy
 	Counts Counts // since the kernel made the entry
 	Master Master // of a connection that was expected
 }
@@ -108,6 +119,8 @@ func (f *Flow) Reversed() Flow {
 	r.VTag[0], r.VTag[1] = f.VTag[1], f.VTag[0]
 	r.SeqAdj[0], r.SeqAdj[1] = f.SeqAdj[1], f.SeqAdj[0]
 	r.Counts = f.Counts.Reversed()
+	r.Has &^= HasSynproxy
+	r.Proxy = Synproxy{}
 	if f.Proto == ProtoDCCP {
 		r.DCCPRole ^= 1
 	}

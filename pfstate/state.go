@@ -217,6 +217,8 @@ type Extra struct {
 	Labels   [16]byte
 	Helper   [16]byte
 	SeqAdj   [2]SeqAdj
+	Adjust   bool // the kernel has yet to be told of SeqAdj or Proxy
+	Proxy    Synproxy
 	Master   Master
 	Foreign  [2]Foreign // of the names SideIn and SideOut
 }
@@ -229,8 +231,9 @@ type Foreign struct {
 	Set        bool
 	Halves     bool // Src, Dst, Timeout and Expire hold: nothing has passed at a Linux since
 	Src, Dst   Peer
-	Timeout    uint8 // index
-	Expire     int64 // when it ends unless it lives on
+	SeqDiff    [2]uint32 // which src and dst have for good, 0 before
+	Timeout    uint8     // index
+	Expire     int64     // when it ends unless it lives on
 	IfName     [16]byte
 	Rule       uint32
 	Anchor     uint32

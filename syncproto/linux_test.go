@@ -37,6 +37,7 @@ func everyTLV() []byte {
 	b = AppendTLV(b, TLVCarried, nil)
 	b = AppendTLV(b, TLVUnsure, nil)
 	b = AppendTimeout(b, 86400)
+	b = AppendSynproxy(b, &Synproxy{11, 12, 1 << 31})
 	b = AppendDCCP(b, &DCCP{State: 1, Role: 2, HandshakeSeq: 1 << 47})
 	b = AppendExpect(b, &anExpect, 4)
 	b = AppendMaster(b, &aMaster, 16)
@@ -60,6 +61,7 @@ func parseEvery(v []byte) map[TLV]any {
 		tcp     TCP
 		adj     [2]SeqAdj
 		dccp    DCCP
+		proxy   Synproxy
 		pair    Pair
 		expect  Expect
 		master  Master
@@ -86,6 +88,7 @@ func parseEvery(v []byte) map[TLV]any {
 	note(ParseTCP(v, &tcp), tcp, TLVTCP)
 	note(ParseSeqAdj(v, &adj), adj, TLVSeqAdj)
 	note(ParseDCCP(v, &dccp), dccp, TLVDCCP)
+	note(ParseSynproxy(v, &proxy), proxy, TLVSynproxy)
 	note(ParsePair(v, &pair), pair, TLVPair)
 	note(ParseExpect(v, &expect, 4), expect, TLVExpect)
 	note(ParseMaster(v, &master, 16), master, TLVMaster)
@@ -115,7 +118,8 @@ func TestTLVs(t *testing.T) {
 		TLVSCTP: SCTP{4, [2]uint32{5, 6}}, TLVGRE: GRE{[2]uint16{1, 2}, [2]uint16{3, 4}}, TLVICMPCode: uint8(3),
 		TLVTCP: TCP{3, [2]uint8{0x23, 0x42}}, TLVSeqAdj: [2]SeqAdj{{7, -1, 2}, {8, 3, -4}},
 		TLVStatus: uint32(0x18e), TLVKilled: "", TLVCarried: "", TLVUnsure: "", TLVTimeout: uint32(86400),
-		TLVDCCP: DCCP{1, 2, 1 << 47}, TLVExpect: anExpect, TLVMaster: aMaster,
+		TLVSynproxy: Synproxy{11, 12, 1 << 31},
+		TLVDCCP:     DCCP{1, 2, 1 << 47}, TLVExpect: anExpect, TLVMaster: aMaster,
 		TLVPair:        Pair{ID{ID: 9, CreatorID: 10}, [16]byte{11, 15: 12}, 13},
 		TLVWantFrames:  []Frames{{1, 2, 3}, {4, 5, 6}},
 		TLVDigest:      [3]any{uint16(1024), uint16(17), []uint64{1 << 63, 2}},

@@ -25,6 +25,7 @@ const (
 	TLVPair     TLV = 16 // 30: name of the other half of a pair 12, address 16, port u16, see Pair
 	TLVMaster   TLV = 17 // 16 or 40: the connection that made this one expected, see Master
 	TLVUnsure   TLV = 18 // 0: the sender would carry this state if nobody else does: it has seen no packet of it since its start
+	TLVSynproxy TLV = 19 // 12: of the kernel's proxy: sequence number u32, timestamp u32, offset of timestamps u32
 )
 
 // Types of control, in an Extra with id 0. Frame numbers are inclusive. A

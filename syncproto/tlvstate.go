@@ -172,6 +172,30 @@ func ParseSeqAdj(v []byte, m *[2]SeqAdj) error {
 	return nil
 }
 
+// Synproxy is what the kernel's proxy that opened a connection goes by
+// (CTA_SYNPROXY_*).
+type Synproxy struct {
+	ISN, ITS uint32 // sequence number and timestamp that the client was answered with
+	TSOff    uint32 // by how much the server's timestamps differ from these
+}
+
+// AppendSynproxy appends a TLVSynproxy.
+func AppendSynproxy(b []byte, m *Synproxy) []byte {
+	b = append(b, uint8(TLVSynproxy), 12)
+	b = binary.BigEndian.AppendUint32(b, m.ISN)
+	b = binary.BigEndian.AppendUint32(b, m.ITS)
+	return binary.BigEndian.AppendUint32(b, m.TSOff)
+}
+
+// ParseSynproxy reads a TLVSynproxy.
+func ParseSynproxy(v []byte, m *Synproxy) error {
+	if len(v) < 12 {
+		return ErrShort
+	}
+	m.ISN, m.ITS, m.TSOff = binary.BigEndian.Uint32(v), binary.BigEndian.Uint32(v[4:]), binary.BigEndian.Uint32(v[8:])
+	return nil
+}
+
 // DCCP is the value of TLVDCCP (CTA_PROTOINFO_DCCP_*).
 type DCCP struct {
 	State, Role  uint8

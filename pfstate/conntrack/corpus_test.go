@@ -170,6 +170,11 @@ func codecCases() []flowCase {
 			f.Has |= pfstate.HasProto
 			f.ProtoState, f.DCCPRole, f.DCCPSeq = 4, 1, 0x0102030405060708
 		})},
+		flowCase{name: "synproxy", flow: with(established(plainFlow(pfstate.ProtoTCP, tuple(cli4, 41013, srv4, 80))), func(f *pfstate.Flow) {
+			f.Has |= pfstate.HasSeqAdj | pfstate.HasSynproxy
+			f.SeqAdj[1] = pfstate.SeqAdj{Before: -5, After: -5}
+			f.Proxy = pfstate.Synproxy{ISN: 0x01020304, ITS: 0x05060708, TSOff: 0xf9fafbfc}
+		})},
 		flowCase{name: "labels", flow: with(plainFlow(pfstate.ProtoUDP, tuple(cli4, 40012, srv4, 53)), func(f *pfstate.Flow) {
 			f.Has |= pfstate.HasLabels
 			f.Labels = [16]byte{1, 0, 0x80, 15: 0x40}

@@ -149,22 +149,25 @@ func parseCounters(a *attrs, f *pfstate.Flow, dir int) {
 // (nf_conntrack_netlink.c ctnetlink_create_conntrack); of those that packets
 // made only what the target SYNPROXY answers has it, with a sequence number.
 func parseSynproxy(a *attrs, f *pfstate.Flow) {
-	var isn, its, offset uint32
+	var p pfstate.Synproxy
 	in := attrs{rest: a.data}
 	for in.next() {
 		switch in.typ {
 		case ctaSynproxyISN:
-			in.u32(&isn)
+			in.u32(&p.ISN)
 		case ctaSynproxyITS:
-			in.u32(&its)
+			in.u32(&p.ITS)
 		case ctaSynproxyTSOff:
-			in.u32(&offset)
+			in.u32(&p.TSOff)
 		}
 	}
 	switch {
 	case in.bad:
 		a.fail()
-	case isn|its|offset == 0:
+	case p == pfstate.Synproxy{}:
 		f.Has |= pfstate.HasWritten
+	default:
+		f.Proxy = p
+		f.Has |= pfstate.HasSynproxy
 	}
 }

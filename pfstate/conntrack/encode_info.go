@@ -22,6 +22,9 @@ func putValues(b []byte, f *pfstate.Flow) []byte {
 		b = putSeqAdj(b, ctaSeqAdjOrig, &f.SeqAdj[0])
 		b = putSeqAdj(b, ctaSeqAdjReply, &f.SeqAdj[1])
 	}
+	if f.Has&pfstate.HasSynproxy != 0 {
+		b = putSynproxy(b, &f.Proxy)
+	}
 	return b
 }
 
@@ -102,6 +105,15 @@ func putSeqAdj(b []byte, typ uint16, s *pfstate.SeqAdj) []byte {
 	b = put32(b, ctaSeqAdjPos, s.Pos)
 	b = put32(b, ctaSeqAdjBefore, uint32(s.Before))
 	b = put32(b, ctaSeqAdjAfter, uint32(s.After))
+	return closeNest(b, at)
+}
+
+// putSynproxy appends all three or the kernel refuses.
+func putSynproxy(b []byte, p *pfstate.Synproxy) []byte {
+	b, at := nest(b, ctaSynproxy)
+	b = put32(b, ctaSynproxyISN, p.ISN)
+	b = put32(b, ctaSynproxyITS, p.ITS)
+	b = put32(b, ctaSynproxyTSOff, p.TSOff)
 	return closeNest(b, at)
 }
 

@@ -30,6 +30,7 @@ func stateTLVs() [][]byte {
 	b = syncproto.AppendTLV(b, syncproto.TLVExpect, []byte{0xab, 0xcd})
 	b = syncproto.AppendTLV(b, 16, []byte{7: 5, 11: 6, 12: 192, 13: 168, 29: 80}) // the other half of a pair
 	b = syncproto.AppendTLV(b, syncproto.TLVUnsure, nil)
+	b = syncproto.AppendSynproxy(b, &syncproto.Synproxy{ISN: 11, ITS: 12, TSOff: 13})
 	b = syncproto.AppendTLV(b, 200, []byte{7})
 	return [][]byte{a, b}
 }
@@ -75,8 +76,8 @@ func TestLinuxRegion(t *testing.T) {
 		"creatorid": "0x00000002 0x00000002 0x00000002", "linux.peer": "0x00000009 0x00000009 0x00000009",
 		"linux.magic": "0x4c706673", "linux.layout": "1", "linux.flags": "0x05", "linux.demotion": "32",
 		"linux.epoch": "0x01020304", "linux.frame": "77", "linux.table_size": "1048576", "linux.creatorid": "0xa1b2c3d4",
-		"linux.tlv.type": "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 18 200 64 65 66 67 68 70 69 71 72",
-		"linux.tlv.len":  "4 4 16 3 12 8 1 4 24 4 0 0 4 12 2 30 0 1 24 20 8 13 6 4 25 21 12",
+		"linux.tlv.type": "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 18 19 200 64 65 66 67 68 70 69 71 72",
+		"linux.tlv.len":  "4 4 16 3 12 8 1 4 24 4 0 0 4 12 2 30 0 12 1 24 20 8 13 6 4 25 21 12",
 		"linux.mark":     "0xdeadbeef", "linux.zone.orig": "1", "linux.zone.reply": "2",
 		"linux.labels": "01000000000000000000000000000010", "linux.helper": "ftp",
 		"linux.sctp.state": "4", "linux.sctp.vtag.orig": "0x00000005", "linux.sctp.vtag.reply": "0x00000006",
@@ -86,6 +87,7 @@ func TestLinuxRegion(t *testing.T) {
 		"linux.seqadj.reply.pos": "8", "linux.seqadj.reply.before": "3", "linux.seqadj.reply.after": "-4",
 		"linux.status": "0x0000018e", "linux.timeout": "86400",
 		"linux.dccp.state": "1", "linux.dccp.role": "2", "linux.dccp.seq": "140737488355328",
+		"linux.synproxy.isn": "11", "linux.synproxy.its": "12", "linux.synproxy.tsoff": "13",
 		"linux.expect": "abcd", "linux.value": "07",
 		"linux.pair.id": "0x0000000000000005", "linux.pair.creatorid": "0x00000006",
 		"linux.pair.addr": "c0a80000000000000000000000000000", "linux.pair.port": "80",

@@ -90,7 +90,7 @@ local CT_STATUS = {
 }
 local TLV_NAME = {
 	[0] = "end", "mark", "zone", "labels", "helper", "sctp", "gre", "code", "tcp", "seqadj", "status",
-	"killed", "carried", "timeout", "dccp", "expect", "pair", "master", "unsure",
+	"killed", "carried", "timeout", "dccp", "expect", "pair", "master", "unsure", "synproxy",
 	[64] = "want-frames", [65] = "digest", [66] = "want-buckets", [67] = "frames-again",
 	[68] = "want-digests", [69] = "bucket", [70] = "look", [71] = "looked", [72] = "lack",
 }
@@ -210,6 +210,8 @@ numbers("uint32", { { "linux.frame", "Frame" }, { "linux.table_size", "Table siz
 	{ "linux.timeout", "Seconds left" }, { "linux.want.first", "First frame" }, { "linux.want.last", "Last frame" },
 	{ "linux.again.first", "First frame" }, { "linux.again.last", "Last frame" }, { "linux.look", "Number of the look" },
 	{ "linux.found.total", "States found other" } })
+numbers("uint32", { { "linux.synproxy.isn", "Sequence number of the proxy" }, { "linux.synproxy.its", "Timestamp of the proxy" },
+	{ "linux.synproxy.tsoff", "Offset of timestamps" } })
 numbers("uint64", { { "linux.dccp.seq", "Handshake sequence number" } })
 for _, dir in ipairs({ "orig", "reply" }) do
 	field("uint8", "linux.tcp.flags." .. dir, "TCP flags of " .. dir, base.HEX)
@@ -634,6 +636,7 @@ local TLV = {
 	[16] = { need = 30, layout = { { 0, 8, "pair.id" }, { 8, 4, "pair.creatorid" }, { 12, 16, "pair.addr" }, { 28, 2, "pair.port" } } },
 	[17] = { need = 16, rest = "master" },
 	[18] = { need = 0, flag = "unsure" },
+	[19] = { need = 12, layout = { { 0, 4, "synproxy.isn" }, { 4, 4, "synproxy.its" }, { 8, 4, "synproxy.tsoff" } } },
 	[64] = { need = 0, item = FRAMES, size = 12 },
 	[65] = { need = 4, layout = { { 0, 2, "buckets" }, { 2, 2, "digest.first" } }, item = { { 0, 8, "digest" } }, size = 8 },
 	[66] = { need = 2, layout = { { 0, 2, "buckets" } }, item = { { 0, 2, "want.bucket" } }, size = 2 },

@@ -196,6 +196,9 @@ func extrasRare(b []byte, s *pfstate.State, x *pfstate.Extra) []byte {
 	if x.Has&pfstate.HasSeqAdj != 0 {
 		b = syncproto.AppendSeqAdj(b, &[2]syncproto.SeqAdj{syncproto.SeqAdj(x.SeqAdj[0]), syncproto.SeqAdj(x.SeqAdj[1])})
 	}
+	if x.Has&pfstate.HasSynproxy != 0 {
+		b = syncproto.AppendSynproxy(b, (*syncproto.Synproxy)(&x.Proxy))
+	}
 	if x.Has&pfstate.HasMaster != 0 {
 		b = masterTLV(b, s, x)
 	}

@@ -255,6 +255,10 @@ func (m *record) readRareTLV(t syncproto.TLV, v []byte) {
 			ext.SeqAdj = [2]pfstate.SeqAdj{pfstate.SeqAdj(p[0]), pfstate.SeqAdj(p[1])}
 			ext.Has |= pfstate.HasSeqAdj
 		}
+	case syncproto.TLVSynproxy:
+		if syncproto.ParseSynproxy(v, (*syncproto.Synproxy)(&ext.Proxy)) == nil {
+			ext.Has |= pfstate.HasSynproxy
+		}
 	case syncproto.TLVMaster:
 		if !m.readMaster(v) {
 			return

@@ -213,6 +213,8 @@ func (m *record) reverse() {
 	x.VTag[0], x.VTag[1] = x.VTag[1], x.VTag[0]
 	x.SeqAdj[0], x.SeqAdj[1] = x.SeqAdj[1], x.SeqAdj[0]
 	x.DCCPRole ^= 1
+	x.Has &^= pfstate.HasSynproxy // it means nothing the other way
+	x.Proxy = pfstate.Synproxy{}
 	m.expects = m.expects[:0] // their directions would have to be turned too
 }
 

@@ -13,6 +13,7 @@ var tlvNames = map[syncproto.TLV]string{
 	syncproto.TLVSeqAdj: "seqadj", syncproto.TLVStatus: "status", syncproto.TLVKilled: "killed",
 	syncproto.TLVCarried: "carried", syncproto.TLVTimeout: "timeout", syncproto.TLVDCCP: "dccp",
 	syncproto.TLVExpect: "expect", syncproto.TLVPair: "pair", syncproto.TLVMaster: "master", syncproto.TLVUnsure: "unsure",
+	syncproto.TLVSynproxy:   "synproxy",
 	syncproto.TLVWantFrames: "want-frames", syncproto.TLVDigest: "digest",
 	syncproto.TLVWantBuckets: "want-buckets", syncproto.TLVFramesAgain: "frames-again", syncproto.TLVWantDigests: "want-digests",
 	syncproto.TLVBucket: "bucket", syncproto.TLVLook: "look", syncproto.TLVLooked: "looked", syncproto.TLVLack: "lack",
