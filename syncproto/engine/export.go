@@ -37,6 +37,7 @@ func (e *Engine) toWire(now int64, s *pfstate.State, side pfstate.Side, w *syncp
 	if f := e.words(s, side); f != nil && e.toPF(now) {
 		w.Src, w.Dst, w.Timeout, w.Expire = peerToWire(s, &f.Src), peerToWire(s, &f.Dst), f.Timeout, seconds(f.Expire-now)
 	}
+	w.Src.SeqDiff, w.Dst.SeqDiff = e.seqDiff(s, side, 0), e.seqDiff(s, side, 1)
 	w.Timeout = e.timeoutIndex(s, w.Timeout)
 }
 
@@ -128,6 +129,7 @@ func (e *Engine) updCOf(now int64, s *pfstate.State, side pfstate.Side, u *syncp
 	if f := e.words(s, side); f != nil && e.toPF(now) {
 		u.Src, u.Dst, u.Timeout = peerToWire(s, &f.Src), peerToWire(s, &f.Dst), f.Timeout
 	}
+	u.Src.SeqDiff, u.Dst.SeqDiff = e.seqDiff(s, side, 0), e.seqDiff(s, side, 1)
 	u.Timeout = e.timeoutIndex(s, u.Timeout)
 }
 

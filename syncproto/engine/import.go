@@ -399,7 +399,7 @@ func (e *Engine) take(now int64, r pfstate.Ref, m *record, src, dst bool) (chang
 		s.Expire = min(s.Expire, now+int64(e.cfg.Timeouts.For(s.Proto, s.ProtoState, s.Status))*second)
 	}
 	e.takeWords(now, s, m, src, dst)
-	return changed
+	return e.takeModulation(s, m) || changed
 }
 
 // takeTCPFlags takes over what a Linux peer finds worth telling of the kernel's
@@ -446,5 +446,6 @@ func (e *Engine) takeExtra(now int64, s *pfstate.State, m *record) (changed bool
 	was := *ext
 	*ext = m.ext
 	ext.Foreign = was.Foreign
+	keepAdjusted(ext, &was)
 	return changed || *ext != was
 }

@@ -85,6 +85,9 @@ func (e *Engine) Ops(now int64, dst []pfstate.Op) int {
 func (e *Engine) fillOp(now int64, r pfstate.Ref, s *pfstate.State, op *pfstate.Op) {
 	op.Kind, op.Ref, op.MaxLeft = s.InFlight, uint64(r), 0
 	op.Flow = e.tab.FlowOf(s, now)
+	if op.Kind == pfstate.OpUpdate {
+		e.spareAdjusted(s, &op.Flow)
+	}
 	switch op.Kind {
 	case pfstate.OpCreate:
 		e.Stats.OpsCreate++
@@ -161,6 +164,7 @@ func (e *Engine) doneCreate(now int64, r pfstate.Ref, res *pfstate.Result) {
 		s.CtID = 0 // that of an entry before
 		e.tab.CountNewEntry(r)
 		e.expectsLost(s)
+		e.toldKernel(s)
 		e.inKernel(now, r)
 	case pfstate.ResultExists:
 		e.reason(ReasonKernelExists)
@@ -202,6 +206,7 @@ func (e *Engine) doneUpdate(now int64, r pfstate.Ref, res *pfstate.Result) {
 	switch res.Code {
 	case pfstate.ResultOK:
 		e.inKernel(now, r)
+		e.adjusted(r)
 	case pfstate.ResultMissing:
 		e.tab.At(r).Set(pfstate.FlagInKernel, false)
 		e.wantOp(r, pfstate.OpCreate)
@@ -261,6 +266,9 @@ func (e *Engine) gotEntry(now int64, r pfstate.Ref, f *pfstate.Flow) {
 	s.Set(pfstate.FlagKilled, false)
 	if f.Reply != s.Reply {
 		e.gotOther(now, r, f)
+		return
+	}
+	if e.readjust(r, f) {
 		return
 	}
 	e.tab.CountKernel(r, f)

@@ -390,6 +390,11 @@ func TestTravel(t *testing.T) {
 			f.Has |= pfstate.HasSeqAdj
 			f.SeqAdj = [2]pfstate.SeqAdj{{Pos: 1 << 31, Before: -4, After: 8}, {Pos: 7, Before: 0, After: -8}}
 		})},
+		{"synproxy", with(est, func(f *pfstate.Flow) {
+			f.Has |= pfstate.HasSeqAdj | pfstate.HasSynproxy
+			f.SeqAdj[1] = pfstate.SeqAdj{Before: -5, After: -5}
+			f.Proxy = pfstate.Synproxy{ISN: 1, ITS: 2, TSOff: 1 << 31}
+		})},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			r, p := ready(t), ready(t, func(c *Config) { c.HostID = hostC })
