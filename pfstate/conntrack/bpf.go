@@ -1,6 +1,8 @@
 package conntrack
 
 import (
+	"errors"
+
 	"github.com/pfsync/pfsync/pfstate"
 	"golang.org/x/sys/unix"
 )
@@ -32,15 +34,16 @@ var skipProtocols = [...]uint8{pfstate.ProtoPfsync, pfstate.ProtoVRRP}
 // eventFilter is the program of an event socket: it drops what the sockets with
 // these port ids caused, which is told by nlmsg_pid and by nothing else, what
 // is of a protocol in skipProtocols and, unless it is nil, what the part of
-// nosync matches that the kernel can judge (bpfnosync.go).
+// nosync matches that the kernel can judge (bpfnosync.go), in most instructions
+// or fewer.
 //
 //	ld [12]; jeq own…, drop
 //	find CTA_TUPLE_ORIG, in it CTA_TUPLE_PROTO, in it CTA_PROTO_NUM, or accept
 //	ldb [x+4]; jeq 240 or 112, drop
 //	the tests of nosync
 //	accept: ret all
-func eventFilter(own []uint32, nosync *pfstate.Filter) []unix.SockFilter {
-	var p program
+func eventFilter(own []uint32, nosync *pfstate.Filter, most int) []unix.SockFilter {
+	p := program{most: most}
 	p.op(unix.BPF_LD|unix.BPF_W|unix.BPF_ABS, portIDOffset)
 	for _, id := range own {
 		p.dropEqual(portIDOrder(id))
@@ -61,19 +64,22 @@ func eventFilter(own []uint32, nosync *pfstate.Filter) []unix.SockFilter {
 	}
 	p.here(missing...)
 	p.op(unix.BPF_RET|unix.BPF_K, 0xffffffff)
-	return p
+	return p.ins
 }
 
 // program is a classic BPF program being written.
-type program []unix.SockFilter
+type program struct {
+	ins  []unix.SockFilter
+	most int // that tests may make it long
+}
 
 func (p *program) op(code uint16, k uint32) {
-	*p = append(*p, unix.SockFilter{Code: code, K: k})
+	p.ins = append(p.ins, unix.SockFilter{Code: code, K: k})
 }
 
 // jump goes over as many instructions if A equals k or not.
 func (p *program) jump(k uint32, equal, other uint8) {
-	*p = append(*p, unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jt: equal, Jf: other, K: k})
+	p.ins = append(p.ins, unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jt: equal, Jf: other, K: k})
 }
 
 func (p *program) drop() { p.op(unix.BPF_RET|unix.BPF_K, 0) }
@@ -87,13 +93,13 @@ func (p *program) dropEqual(k uint32) {
 // away jumps to where here is called with the result.
 func (p *program) away() int {
 	p.op(unix.BPF_JMP|unix.BPF_JA, 0)
-	return len(*p) - 1
+	return len(p.ins) - 1
 }
 
 // here is where jumps of away lead.
 func (p *program) here(from ...int) {
 	for _, i := range from {
-		(*p)[i].K = uint32(len(*p) - i - 1)
+		p.ins[i].K = uint32(len(p.ins) - i - 1)
 	}
 }
 
@@ -115,6 +121,23 @@ func (p *program) lookup(typ, how uint32) (missing int) {
 	p.op(unix.BPF_LD|unix.BPF_B|unix.BPF_ABS, how)
 	p.jump(0, 0, 1)
 	return p.away()
+}
+
+// ignore makes the kernel drop what eventFilter says. Where a socket has no memory
+// for the program beside the one that it replaces, that goes first: for a moment
+// all arrives. Where it has none for the program alone, half the tests must do.
+func ignore(fd int, own []uint32, nosync *pfstate.Filter) error {
+	for most := maxProgram; ; most /= 2 {
+		p := eventFilter(own, nosync, most)
+		err := attachFilter(fd, p)
+		if errors.Is(err, unix.ENOMEM) {
+			_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0) // there may be none
+			err = attachFilter(fd, p)
+		}
+		if !errors.Is(err, unix.ENOMEM) || most < leastProgram {
+			return err
+		}
+	}
 }
 
 // attachFilter attaches p to a socket, in place of what is there.

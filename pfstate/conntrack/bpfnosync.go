@@ -22,9 +22,12 @@ import (
 // [pfstate.Filter.Match], which judges all that gets through.
 
 // maxProgram bounds the instructions. The kernel takes 4096, but charges what it
-// makes of them to net.core.optmem_max, 20 KB at its least, twice while one
-// takes the place of another.
-const maxProgram = 800
+// makes of them, up to ten times as many, to net.core.optmem_max: 128 KB, and 20 KB
+// before 6.7. A program of leastProgram tests nothing but what it has to.
+const (
+	maxProgram   = 800
+	leastProgram = 100
+)
 
 // maxLocal is up to how many addresses of the host are tested: each is, for every
 // connection that is none of the host's.
@@ -71,7 +74,7 @@ func (p *program) nosync(f *pfstate.Filter) {
 
 // room reports whether so many instructions fit, and what may follow them to end
 // a test.
-func (p *program) room(n int) bool { return len(*p)+n+64 <= maxProgram }
+func (p *program) room(n int) bool { return len(p.ins)+n+64 <= p.most }
 
 // zones tests the zone of both directions or of either. Zone 0 is not told.
 func (p *program) zones(zones []uint16) {
@@ -198,13 +201,13 @@ func netLen(n netip.Prefix) int {
 // jump behind the test.
 func (p *program) network(n netip.Prefix) {
 	b := n.Masked().Addr().AsSlice()
-	end := len(*p) + netLen(n)
+	end := len(p.ins) + netLen(n)
 	for i := 0; 32*i < n.Bits(); i++ {
 		p.op(unix.BPF_LD|unix.BPF_W|unix.BPF_IND, uint32(attrHdr+4*i))
 		if left := n.Bits() - 32*i; left < 32 {
 			p.op(unix.BPF_ALU|unix.BPF_AND|unix.BPF_K, ^uint32(0)<<(32-left))
 		}
-		p.jump(binary.BigEndian.Uint32(b[4*i:]), 0, uint8(end-len(*p)-1))
+		p.jump(binary.BigEndian.Uint32(b[4*i:]), 0, uint8(end-len(p.ins)-1))
 	}
 	p.drop()
 }

@@ -5,20 +5,21 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"os"
 	"slices"
 	"testing"
 
 	"github.com/pfsync/pfsync/pfstate"
+	"github.com/pfsync/pfsync/tunif/nstest"
 	"golang.org/x/sys/unix"
 )
 
 // sieve runs a program of an event socket in the kernel: messages that it lets
 // through a pair of local sockets arrive.
 type sieve struct {
-	t    testing.TB
-	fd   [2]int
-	buf  []byte
-	prog []unix.SockFilter
+	t   testing.TB
+	fd  [2]int
+	buf []byte
 }
 
 func newSieve(t testing.TB) *sieve {
@@ -32,9 +33,8 @@ func newSieve(t testing.TB) *sieve {
 
 func (s *sieve) set(own []uint32, f *pfstate.Filter) {
 	s.t.Helper()
-	s.prog = eventFilter(own, f)
-	if err := attachFilter(s.fd[1], s.prog); err != nil {
-		s.t.Fatalf("%d instructions: %v", len(s.prog), err)
+	if err := ignore(s.fd[1], own, f); err != nil {
+		s.t.Fatal(err)
 	}
 }
 
@@ -245,13 +245,40 @@ func TestNosyncRoom(t *testing.T) {
 		f.Zones = append(f.Zones, uint16(i+10))
 		f.Protos = append(f.Protos, uint8(i%200+20))
 	}
-	for _, only := range []*pfstate.Filter{&f, {Local: f.Local}, {Nets: f.Nets}, {Ports: f.Ports}, {Zones: f.Zones}, {Protos: f.Protos}} {
-		s := newSieve(t)
+	filters := []*pfstate.Filter{&f, {Local: f.Local}, {Nets: f.Nets}, {Ports: f.Ports}, {Zones: f.Zones}, {Protos: f.Protos}}
+	t.Run("instructions", func(t *testing.T) {
+		for _, most := range []int{maxProgram, maxProgram / 2, leastProgram} {
+			for _, only := range filters {
+				if n := len(eventFilter([]uint32{1, 2, 3}, only, most)); n > max(most, 300) {
+					t.Errorf("%d instructions, %d wanted", n, most)
+				}
+			}
+		}
+	})
+	for _, room := range []string{"", "20480", "6000"} {
+		t.Run("optmem_max "+room, func(t *testing.T) {
+			if room == "" {
+				testNosyncRoom(t, newSieve(t), filters)
+				return
+			}
+			ns := nstest.New(t).NS("a")
+			const key = "/proc/sys/net/core/optmem_max"
+			var err error
+			if ns.Do(func() { _, err = os.Stat(key) }); err != nil {
+				return // before 6.8 all namespaces have one, of 20 KB
+			}
+			ns.Sysctl(t, "net.core.optmem_max", room)
+			var s *sieve
+			ns.Do(func() { s = newSieve(t) })
+			testNosyncRoom(t, s, filters)
+		})
+	}
+}
+
+func testNosyncRoom(t *testing.T, s *sieve, filters []*pfstate.Filter) {
+	for _, only := range filters {
 		s.set([]uint32{1, 2, 3}, only)
 		s.set([]uint32{1, 2, 3}, only) // in place of itself
-		if len(s.prog) > maxProgram {
-			t.Errorf("%d instructions", len(s.prog))
-		}
 		c := choice{rand.New(rand.NewPCG(5, 6))}
 		for range 200 {
 			flow := c.flow()

@@ -60,7 +60,7 @@ func NewExpecter() (*Expecter, error) {
 	x.req = req
 	s, err := openSocket(unix.SOCK_NONBLOCK, expectGroups, func(fd int) error {
 		forceRcvBuf(fd, expectRcvBuf)
-		return attachFilter(fd, eventFilter([]uint32{req.portID}, nil))
+		return ignore(fd, []uint32{req.portID}, nil)
 	})
 	if err != nil {
 		unix.Close(req.fd)

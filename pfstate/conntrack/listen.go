@@ -2,6 +2,7 @@ package conntrack
 
 import (
 	"os"
+	"slices"
 	"sync/atomic"
 	"syscall"
 
@@ -40,7 +41,7 @@ type ListenStats struct {
 	Overruns  uint64 // ENOBUFS
 	Malformed uint64 // could not be decoded
 	Foreign   uint64 // not from the kernel
-	Skipped   uint64 // of a protocol never synchronised, let through by the kernel
+	Skipped   uint64 // never synchronised, or of our own making, let through by the kernel
 	RcvBuf    int    // bytes, as the kernel counts
 }
 
@@ -79,7 +80,7 @@ func Listen(cfg ListenConfig) (*Listener, error) {
 		if !forced && got < cfg.RcvBuf && cfg.Warn != nil {
 			cfg.Warn("event buffer is small, events will be lost: set net.core.rmem_max", "rmem_max", cfg.RcvBuf, "bytes", got)
 		}
-		return attachFilter(fd, eventFilter(cfg.Own, nil))
+		return ignore(fd, cfg.Own, nil)
 	})
 	if err != nil {
 		return nil, err
@@ -131,9 +132,10 @@ func (l *Listener) Read(evs []pfstate.Event) (int, error) {
 // Ignore lets the kernel drop what f matches, as far as it can judge (see
 // bpfnosync.go): such events take no room and are not counted. What gets through
 // is still to be judged by f. nil takes it back. It may be called from any
-// goroutine; after an error the kernel drops what it did before.
+// goroutine; after an error, for want of memory, the kernel drops nothing, and only
+// protocols 240 and 112 and what own sockets caused are left out here.
 func (l *Listener) Ignore(f *pfstate.Filter) (err error) {
-	if cerr := l.raw.Control(func(fd uintptr) { err = attachFilter(int(fd), eventFilter(l.own, f)) }); cerr != nil {
+	if cerr := l.raw.Control(func(fd uintptr) { err = ignore(int(fd), l.own, f) }); cerr != nil {
 		return opError("attach filter", cerr)
 	}
 	return err
@@ -165,7 +167,7 @@ func (l *Listener) decode(i int, ev *pfstate.Event) int {
 		l.malformed.Add(1)
 		return 0
 	}
-	if skipped(ev.Flow.Proto) {
+	if skipped(ev.Flow.Proto) || slices.Contains(l.own, h.portid) { // from before the program was there
 		l.skips.Add(1)
 		return 0
 	}

@@ -88,7 +88,7 @@ func (l *loop) configure(resync bool) {
 }
 
 // ignore says what the kernel need not tell; the engine judges what it tells all
-// the same. There is always memory for less than before.
+// the same.
 func (l *loop) ignore(f *pfstate.Filter) {
 	if err := l.ignored(f); err != nil {
 		l.log.Warn("the kernel does not filter events", "err", err)
