@@ -1,9 +1,12 @@
 package daemon
 
 import (
+	"fmt"
+	"strings"
 	"syscall"
 	"time"
 
+	"github.com/pfsync/pfsync/pfstate"
 	"github.com/pfsync/pfsync/tunif/nstest"
 )
 
@@ -54,6 +57,36 @@ func slow(i int) func(*faultBed) {
 	}
 }
 
+// A burst is more than the event buffer holds, 25 000 entries made; a few of it
+// live on.
+const burst, burstLives = 50_000, 500
+
+// deafen lets more happen while the loaded daemon is stopped than its kernel
+// keeps for it.
+func deafen(b *faultBed) {
+	b.signal(0, syscall.SIGSTOP)
+	kernelFlows(b.t, b.FW[0], pfstate.OpCreate, burst)
+	kernelFlowsFrom(b.t, b.FW[0], pfstate.OpDelete, burstLives, burst-burstLives)
+}
+
+// hearAgain lets it go on: it has to notice, and the peer to have what lives on
+// of the burst.
+func hearAgain(b *faultBed) {
+	b.signal(0, syscall.SIGCONT)
+	nstest.EventuallyNil(b.t, patience, func() error {
+		have := 0
+		for _, l := range b.FW[1].Conntrack(b.t, "-p", "udp") {
+			if strings.Contains(l, " src=10.0.1.10 ") {
+				have++
+			}
+		}
+		if lost := b.reasons(0)["overrun"]; lost == 0 || have != burstLives {
+			return fmt.Errorf("%d of the burst at the peer, overrun %d", have, lost)
+		}
+		return nil
+	}, "the burst to arrive")
+}
+
 func daemonFaults() []fault {
 	return []fault{
 		{name: "receiver killed", begin: kill(1), end: start(1)},
@@ -61,6 +94,7 @@ func daemonFaults() []fault {
 		{name: "receiver killed again", long: true, begin: kill(1), end: start(1)},
 		{name: "one of two busy killed", load: []int{0, 1}, begin: kill(1), end: start(1)},
 		{name: "sender stopped", begin: func(b *faultBed) { b.signal(0, syscall.SIGSTOP) }, end: func(b *faultBed) { b.signal(0, syscall.SIGCONT) }},
+		{name: "sender deaf", begin: deafen, during: nothing, end: hearAgain},
 		{name: "receiver stopped", long: true, begin: func(b *faultBed) { b.signal(1, syscall.SIGSTOP) }, end: func(b *faultBed) { b.signal(1, syscall.SIGCONT) }},
 		{name: "receiver slow", begin: nothing, during: slow(1), end: nothing},
 		{name: "receiver killed, and slow when back", long: true, begin: kill(1), during: both(start(1), slow(1)), end: nothing},
