@@ -74,6 +74,23 @@ func (e *Engine) seqDiff(s *pfstate.State, side pfstate.Side, dir int) (diff uin
 	return diff
 }
 
+// leftStrict reports whether pfs are left with their own states of a connection
+// that passes here. They modulate it, and would not in the sloppy ones of ours;
+// in their own it goes on if less than a window has passed here (linux-facts 9).
+// Where another Linux is to hear of it, there is no telling that one alone.
+func (e *Engine) leftStrict(now int64, s *pfstate.State) bool {
+	x := e.tab.Extra(s)
+	if x == nil || toldDiff(x, 0)|toldDiff(x, 1) == 0 {
+		return false
+	}
+	for i := range e.peers.list {
+		if p := &e.peers.list[i]; p.Linux && p.Living(now) {
+			return false
+		}
+	}
+	return true
+}
+
 // keepAdjusted leaves a state what a peer does not know of its sequence numbers
 // yet: conntrack's position only moves forward (nf_ct_seqadj_set), and an
 // adjustment never goes.

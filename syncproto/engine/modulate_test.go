@@ -158,6 +158,7 @@ func TestModulationBack(t *testing.T) {
 	g := newRig(t, nil)
 	in, out := modulatedPair(1, 2, 30, 40)
 	g.hear(rigBSD, insert(syncproto.ActIns, in, out))
+	g.linuxSpeaks()
 	f := tcpFlow(pfstate.TCPFinWait, snat)
 	f.Has |= pfstate.HasSeqAdj
 	f.SeqAdj = adjust(31, 42)
@@ -177,6 +178,31 @@ func TestModulationBack(t *testing.T) {
 		if op.Flow.Has&pfstate.HasSeqAdj != 0 && op.Kind == pfstate.OpUpdate {
 			t.Errorf("asked %+v", op)
 		}
+	}
+}
+
+// linuxSpeaks lets another Linux be heard.
+func (g *rig) linuxSpeaks() {
+	g.hear(rigSelf.Next(), pfFrame(func(w *syncproto.Builder) {
+		w.AddFrameInfo(syncproto.FrameInfoLen, &syncproto.FrameInfo{Magic: syncproto.LinuxMagic, Layout: syncproto.LinuxLayout, CreatorID: rigHost + 1})
+	}))
+}
+
+// TestModulatedLeft: a pf keeps its own states of what it modulates, for ours
+// would not, but hears of the end.
+func TestModulatedLeft(t *testing.T) {
+	g := newRig(t, nil)
+	in, out := modulatedPair(0, 2, 0, 0)
+	g.hear(rigBSD, insert(syncproto.ActIns, in, out))
+	g.local(pfstate.EventUpdate, tcpFlow(pfstate.TCPFinWait, snat))
+	if said := g.says(20 * second); len(said) != 0 {
+		t.Errorf("said %+v", said)
+	}
+	g.local(pfstate.EventDestroy, tcpFlow(pfstate.TCPClose, snat))
+	del := g.says(20 * milli)
+	if len(del) != 2 || del[0].action != syncproto.ActDelC || del[0].id != pfstate.ID(in.StateID()) ||
+		del[1].action != syncproto.ActDelC || del[1].id != pfstate.ID(out.StateID()) {
+		t.Errorf("said %+v", del)
 	}
 }
 

@@ -56,7 +56,7 @@ func (e *Engine) strict(s *pfstate.State) bool {
 // takesOver reports whether a pf has to be told that its connection passes
 // here now.
 func (e *Engine) takesOver(now int64, s *pfstate.State) bool {
-	return s.Carried() && e.strict(s) && e.toPF(now)
+	return s.Carried() && e.strict(s) && e.toPF(now) && !e.leftStrict(now, s)
 }
 
 // mayTell reports whether the state can be told under its names. If not it is
@@ -66,7 +66,7 @@ func (e *Engine) mayTell(now int64, r pfstate.Ref) bool {
 	if !e.strict(s) || !e.toPF(now) {
 		return true
 	}
-	if s.Carried() {
+	if s.Carried() && !e.leftStrict(now, s) {
 		e.enqueue(now, r, qTake)
 		e.dueBy(now)
 		return false
