@@ -33,6 +33,27 @@ func (e *Engine) foreign(s *pfstate.State, side pfstate.Side) *pfstate.Foreign {
 	return nil
 }
 
+// endedAtPF: a pf has deleted one of its names of a state. It never takes ours
+// for what it has itself, so when ours are all that is left the connection has
+// ended, unless it passes here.
+func (e *Engine) endedAtPF(x *rx, r pfstate.Ref) {
+	s := e.tab.At(r)
+	if x.info != nil || s.Carried() {
+		return
+	}
+	for side := range pfstate.Sides {
+		if id := s.Name(side); !id.IsZero() && !e.ours(id) {
+			return
+		}
+	}
+	for side := range pfstate.Sides {
+		if id := s.Name(side); !id.IsZero() {
+			e.deleteName(x.now, id, false)
+		}
+	}
+	e.erase(r, false)
+}
+
 // words is the same if it is still the last that is known of that side: if
 // nothing has passed here since.
 func (e *Engine) words(s *pfstate.State, side pfstate.Side) *pfstate.Foreign {

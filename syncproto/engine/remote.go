@@ -422,6 +422,7 @@ func (e *Engine) inDelete(x *rx, id pfstate.ID) {
 		}
 	case side == pfstate.SideAlias:
 		e.tab.ClearName(r, side)
+		e.endedAtPF(x, r)
 	case !killed && s.Has(pfstate.FlagCarried) && s.Expire > x.now+refreshSlack && !closed(s):
 		// It expired there, for nothing passed there. It passes here.
 		e.reason(ReasonDelRefused)
@@ -430,6 +431,7 @@ func (e *Engine) inDelete(x *rx, id pfstate.ID) {
 		}
 	case !s.Name(pfstate.SideIn).IsZero() && !s.Name(pfstate.SideOut).IsZero():
 		e.tab.ClearName(r, side) // the state goes with its last name
+		e.endedAtPF(x, r)
 	default:
 		e.buried.put(id, killed)
 		e.erase(r, killed)
