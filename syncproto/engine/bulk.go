@@ -215,6 +215,9 @@ func (e *Engine) bulkStatus(now int64, p *Peer, m *syncproto.Bus) {
 		// for an empty table. A Linux peer answers every request with a start.
 		if b.state == SyncBulk && b.from == p.Addr || b.state == SyncSent && !p.Linux {
 			p.told = b.state == SyncBulk && p.Linux
+			if b.state == SyncBulk && !p.Linux {
+				e.onlyPF.told(m)
+			}
 			e.bulkDone(SyncOK)
 			if p.told {
 				e.repair.sweepUnnamed(b.gen)

@@ -75,7 +75,7 @@ func (c *claim) deadline() int64 {
 func (e *Engine) claimTick(now int64) {
 	c := &e.claim
 	waited := e.bulk.over() || e.bulk.state == SyncStart && now-e.bulk.downAt >= linkHold
-	if c.active && c.dumped && c.naming == 0 && waited && e.repair.gaps == 0 {
+	if c.active && c.dumped && c.naming == 0 && waited && e.repair.gaps == 0 && !e.asksAgain(now) {
 		c.naming = 1
 	}
 	if c.naming == 0 {
@@ -121,6 +121,7 @@ func (e *Engine) claimed(x *rx, r pfstate.Ref, m *record) {
 	}
 	s.Flags &^= pfstate.FlagUnclaimed
 	e.claim.waiting--
+	e.onlyPF.names(m, e.sinceLastRun(now)+runSlack)
 	e.tab.SetName(r, m.side, m.name)
 	s.Flags |= pfstate.FlagAnnounced
 	s.Set(pfstate.FlagImported, !e.ours(m.name))
@@ -433,6 +434,7 @@ func (e *Engine) dumpEnd(now int64, ended, filtered bool) {
 	}
 	if !e.claim.dumped {
 		e.claim.dumped = true
+		e.onlyPF.began(e.claim.written, e.cfg.LastRun.OnlyPF)
 		e.serveLate(now)
 		e.bulkLink(now)
 		e.claimTick(now)

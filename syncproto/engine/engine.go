@@ -128,6 +128,7 @@ type Engine struct {
 	life    life
 	expects expects
 	kept    kept
+	onlyPF  onlyPF
 	sieve   pfstate.Ref // cursor of the walk after a change of the filter, 0 none
 	lastOut int64       // when a frame last left
 	frameNo uint32

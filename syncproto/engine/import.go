@@ -324,6 +324,7 @@ func (e *Engine) insert(x *rx, m *record) {
 	e.expectUsed(s)
 	e.countRoute(m)
 	e.imported = true
+	e.onlyPF.writes(x.peer, m.name)
 	e.wantOp(r, pfstate.OpCreate)
 	e.acknowledge(x.now, r, m)
 }

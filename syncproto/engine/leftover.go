@@ -27,10 +27,15 @@ type Settled struct {
 	// Peers have been told of all that was written into this kernel, by them or
 	// by others.
 	Peers []PeerRun
+	// OnlyPF is the creatorid of the pf that told all that programs have written
+	// into this kernel, if nothing of that has passed here; 0 if there is none.
+	OnlyPF uint32
 }
 
 // Equal reports whether both tell the same.
-func (s *Settled) Equal(o *Settled) bool { return s.Whole == o.Whole && slices.Equal(s.Peers, o.Peers) }
+func (s *Settled) Equal(o *Settled) bool {
+	return s.Whole == o.Whole && s.OnlyPF == o.OnlyPF && slices.Equal(s.Peers, o.Peers)
+}
 
 // PeerRun names one run of a peer's daemon.
 type PeerRun struct {
@@ -57,7 +62,11 @@ func (e *Engine) Settled(now int64, peers []PeerRun) (s Settled, ok bool) {
 	}
 	over = over && (e.bulk.was || e.nobody()) // a peer that was not there may know more
 	refused := e.Stats.Reason[ReasonMaxStates] + e.Stats.Reason[ReasonRateInsert] + e.Stats.Reason[ReasonKernelFull]
-	return Settled{Whole: e.cfg.KernelKept && e.cfg.LastRun.Whole || over && refused == 0, Peers: peers}, true
+	s = Settled{Whole: e.cfg.KernelKept && e.cfg.LastRun.Whole || over && refused == 0, Peers: peers}
+	if !e.serve.active { // who asks for our table may have lost its own
+		s.OnlyPF = e.onlyPF.name()
+	}
+	return s, true
 }
 
 // settling is how far the queues must have moved on for all that stood in them
@@ -89,7 +98,7 @@ func written(f *pfstate.Flow) bool {
 
 // nameRest settles an entry that nobody has named.
 func (e *Engine) nameRest(now int64, r pfstate.Ref) {
-	if s := e.tab.At(r); s.Has(pfstate.FlagImported) && !s.Carried() && e.witnessed(now) && e.untouched(now, s) {
+	if s := e.tab.At(r); s.Has(pfstate.FlagImported) && !s.Carried() && (e.witnessed(now) && e.untouched(now, s) || e.overAtPF(now, s)) {
 		e.reason(ReasonLeftover)
 		e.erase(r, false)
 		return
@@ -103,7 +112,7 @@ func (e *Engine) nameRest(now int64, r pfstate.Ref) {
 func (e *Engine) nameLeft(now int64, r pfstate.Ref) {
 	s := e.tab.At(r)
 	if !s.Carried() {
-		e.setCarried(s, !s.Has(pfstate.FlagImported) || e.cfg.DownFor > 0 && e.idle(now, s) < e.sinceLastRun(now))
+		e.setCarried(s, !s.Has(pfstate.FlagImported) || e.passedSince(now, s))
 		s.Flags |= pfstate.FlagUnsure
 	}
 	s.Flags &^= pfstate.FlagImported
@@ -152,6 +161,13 @@ const aloneSlack = 10 * second
 // sinceLastRun is how long ago the last run ended, or less.
 func (e *Engine) sinceLastRun(now int64) int64 {
 	return int64(e.cfg.DownFor) + now - e.started - runSlack
+}
+
+// passedSince reports whether a packet of s may have passed here since. One gives
+// it the whole of its time and no more: a pf's timeouts may be longer.
+func (e *Engine) passedSince(now int64, s *pfstate.State) bool {
+	idle := e.idle(now, s)
+	return e.cfg.DownFor > 0 && idle < e.sinceLastRun(now) && idle >= -refreshSlack
 }
 
 // lasts reports whether what has so much time left, of so much, cannot be over

@@ -212,7 +212,7 @@ func TestSettled(t *testing.T) {
 	check := func(t *testing.T, r *desk, wantOK, whole bool, peers ...PeerRun) {
 		t.Helper()
 		s, ok := r.e.Settled(r.now, nil)
-		if want := (Settled{whole, peers}); ok != wantOK || ok && !s.Equal(&want) {
+		if want := (Settled{Whole: whole, Peers: peers}); ok != wantOK || ok && !s.Equal(&want) {
 			t.Errorf("%+v, %v; want %+v, %v", s, ok, want, wantOK)
 		}
 	}

@@ -273,6 +273,9 @@ func (e *Engine) setCarried(s *pfstate.State, on bool) {
 	if s.Has(pfstate.FlagCarried) != on {
 		s.Set(pfstate.FlagCarried, on)
 		if on {
+			if s.Has(pfstate.FlagImported) {
+				e.onlyPF.passes()
+			}
 			e.dropWords(s)
 			e.carried++
 		} else {

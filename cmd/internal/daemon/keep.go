@@ -18,12 +18,20 @@ import (
 
 // writeFile replaces a file as a whole: who reads sees the old or the new.
 func writeFile(path, content string, mode os.FileMode) error {
+	return writeFileAt(path, content, mode, time.Time{})
+}
+
+// writeFileAt is the same with a time of change; zero is now.
+func writeFileAt(path, content string, mode os.FileMode, at time.Time) error {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
 		return err
 	}
 	_, err = f.WriteString(content)
 	err = errors.Join(err, f.Chmod(mode), f.Close())
+	if !at.IsZero() {
+		err = errors.Join(err, os.Chtimes(f.Name(), at, at))
+	}
 	if err == nil {
 		err = os.Rename(f.Name(), path)
 	}

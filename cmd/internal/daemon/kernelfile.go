@@ -23,6 +23,7 @@ import (
 //	epoch 8d20f4c7
 //	whole
 //	peer 7f3a9c01 5b1d0e2f
+//	pf 0a1b2c3d
 //
 // Its time of change, on the clock of this boot, which nobody sets, is when the
 // run was last known to be alive.
@@ -74,6 +75,8 @@ func readLastRun(path, id string) (r lastRun) {
 			continue
 		} else if _, err := fmt.Sscanf(l, "epoch %x", &r.epoch); err == nil {
 			continue
+		} else if _, err := fmt.Sscanf(l, "pf %x", &r.settled.OnlyPF); err == nil {
+			continue
 		} else if _, err := fmt.Sscanf(l, "peer %x %x", &p.CreatorID, &p.Epoch); err == nil {
 			r.settled.Peers = append(r.settled.Peers, p)
 		}
@@ -105,7 +108,7 @@ func (f *kernelFile) begin(r *lastRun) error {
 	return f.write()
 }
 
-// write writes the file anew and stamps it.
+// write writes the file anew, stamped: at no moment is it there without.
 func (f *kernelFile) write() error {
 	if f.id == "" {
 		return nil
@@ -115,11 +118,13 @@ func (f *kernelFile) write() error {
 	if f.last.Whole {
 		fmt.Fprintln(&b, "whole")
 	}
+	if f.last.OnlyPF != 0 {
+		fmt.Fprintf(&b, "pf %08x\n", f.last.OnlyPF)
+	}
 	for _, p := range f.last.Peers {
 		fmt.Fprintf(&b, "peer %08x %08x\n", p.CreatorID, p.Epoch)
 	}
-	defer f.stamp()
-	return writeFile(f.path, b.String(), 0o600)
+	return writeFileAt(f.path, b.String(), 0o600, bootClock())
 }
 
 // settle notes what the next run is to know. Without that it knows less: no

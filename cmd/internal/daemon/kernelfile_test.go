@@ -15,7 +15,7 @@ import (
 // nothing of another.
 func TestKernelFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "pfsync0.kernel")
-	settled := engine.Settled{Whole: true, Peers: []engine.PeerRun{{CreatorID: 0x7f3a9c01, Epoch: 1}, {CreatorID: 2, Epoch: 0xfffffff1}}}
+	settled := engine.Settled{Whole: true, OnlyPF: 0x0a1b2c3d, Peers: []engine.PeerRun{{CreatorID: 0x7f3a9c01, Epoch: 1}, {CreatorID: 2, Epoch: 0xfffffff1}}}
 	begin := func(id string) (lastRun, kernelFile) {
 		r := readLastRun(path, id)
 		f := kernelFile{path: path, id: id, start: r.firstID(time.Unix(100, 0))}
