@@ -27,14 +27,14 @@ func plainDiff(a *pfstate.SeqAdj) (diff uint32, ok bool) {
 // What a Linux peer does in all is in its region.
 func (e *Engine) takeModulation(s *pfstate.State, m *record) (changed bool) {
 	diffs := [2]uint32{m.src.SeqDiff, m.dst.SeqDiff}
-	if diffs == [2]uint32{} || s.Proto != pfstate.ProtoTCP || m.side > pfstate.SideOut || s.Name(m.side) != m.name {
+	switch {
+	case diffs == [2]uint32{}, s.Proto != pfstate.ProtoTCP, m.side > pfstate.SideOut, m.linux && !m.pf.Set:
 		return false
+	case s.Name(m.side) == m.name && e.foreign(s, m.side) == nil:
+		return false // a Linux's words back from a pf
 	}
-	f := e.foreign(s, m.side)
-	if f == nil {
-		return false // our own words back from a pf
-	}
-	x := e.tab.Extra(s)
+	x := e.tab.NeedExtra(s)
+	f := &x.Foreign[m.side]
 	for dir, d := range diffs {
 		if d == 0 || f.SeqDiff[dir] != 0 {
 			continue
@@ -65,8 +65,8 @@ func (e *Engine) seqDiff(s *pfstate.State, side pfstate.Side, dir int) (diff uin
 	if x == nil || s.Proto != pfstate.ProtoTCP {
 		return 0
 	}
-	if f := e.foreign(s, side); f != nil {
-		diff = f.SeqDiff[dir]
+	if side <= pfstate.SideOut {
+		diff = x.Foreign[side].SeqDiff[dir]
 	}
 	if all, ok := plainDiff(&x.SeqAdj[dir]); ok && all != 0 && side == s.MainSide() {
 		diff += all - toldDiff(x, dir)

@@ -114,6 +114,68 @@ func TestModulationOfKernel(t *testing.T) {
 	}
 }
 
+// TestModulationOfProxy: while pf's synproxy opens a connection no kernel of ours
+// can have it; then it has other numbers on either side.
+func TestModulationOfProxy(t *testing.T) {
+	g := newRig(t, nil)
+	in, _ := strictPair(nil, 12, 0)
+	g.hear(rigBSD, insert(syncproto.ActIns, in))
+	if len(g.ops) != 0 {
+		t.Fatalf("asked %+v", g.ops)
+	}
+	in.Src.State, in.Dst.State, in.Src.SeqDiff, in.Dst.SeqDiff = 4, 4, 5, 7
+	g.hear(rigBSD, insert(syncproto.ActUpd, in))
+	if len(g.ops) != 1 || g.adjusted() != adjust(5, 7) {
+		t.Errorf("asked %+v", g.ops)
+	}
+}
+
+// TestModulationMet: packets came before a pf told of the connection. Whichever
+// name it keeps, it is the pf's.
+func TestModulationMet(t *testing.T) {
+	for _, creator := range []uint32{1, 0xfffffff0} { // a lower name than ours, a higher one
+		g := newRig(t, nil)
+		g.local(pfstate.EventNew, tcpFlow(pfstate.TCPEstablished, nil))
+		g.says(20 * milli)
+		in, _ := strictPair(nil, 4, 4)
+		in.CreatorID, in.Src.SeqDiff, in.Dst.SeqDiff = creator, 5, 7
+		g.hear(rigBSD, insert(syncproto.ActIns, in))
+		if g.adjusted() != adjust(5, 7) {
+			t.Errorf("creator %x: asked %+v", creator, g.ops)
+		}
+	}
+}
+
+// TestModulationBetweenLinux: two Linux that hear the same pf, or one another,
+// agree on what the connection is.
+func TestModulationBetweenLinux(t *testing.T) {
+	a := newRig(t, nil)
+	b := newRig(t, func(c *Config) { c.HostID, c.Epoch = rigHost+1, 99 })
+	in, out := modulatedPair(1, 2, 30, 40)
+	a.hear(rigBSD, insert(syncproto.ActIns, in, out))
+	b.hear(rigBSD, insert(syncproto.ActIns, in)) // and missed the other
+	a.hear(rigBSD, pfFrame(func(w *syncproto.Builder) {
+		w.AddID(syncproto.ActUpdReq, &syncproto.ID{ID: out.ID, CreatorID: pfHost})
+	}))
+	for _, fr := range a.sent() {
+		b.hear(rigSelf.Next(), fr)
+	}
+	b.hear(rigBSD, insert(syncproto.ActUpd, in))
+	b.hear(rigBSD, insert(syncproto.ActUpd, out))
+	for name, g := range map[string]*rig{"first": a, "second": b} {
+		if got := g.adjusted(); got != adjust(31, 42) {
+			t.Errorf("%s: the kernel has %+v", name, got)
+		}
+		for side, want := range []*syncproto.State{&in, &out} {
+			var got syncproto.State
+			g.e.toWire(g.now, g.find(pfstate.ID(in.StateID())), pfstate.Side(side), &got)
+			if got.Src.SeqDiff != want.Src.SeqDiff || got.Dst.SeqDiff != want.Dst.SeqDiff {
+				t.Errorf("%s: side %d tells %+v, %+v", name, side, got.Src, got.Dst)
+			}
+		}
+	}
+}
+
 // TestModulationTold: what a kernel adds to all sequence numbers is in the
 // record of one of the names, and with positions in none.
 func TestModulationTold(t *testing.T) {
