@@ -92,6 +92,9 @@ func ParseAttrs(af uint8, b []byte, f *pfstate.Flow) error {
 	if zone != 0 {
 		v.Zone = [2]uint16{zone, zone}
 	}
+	if isHalf(&v) && !isForth(&v) {
+		v = callOf(&v)
+	}
 	*f = v
 	return nil
 }

@@ -26,7 +26,9 @@
 // CTA_NAT_DST beside it; with the real reply tuple the kernel would store the
 // entry and not translate. Direction: the kernel finds an entry by either of
 // its tuples, so requests that change something are built to match the
-// original direction only (see guard.go).
+// original direction only (see guard.go). What the kernel has no words for, a call
+// of PPTP that it has not read, is made of two entries and read as one (see
+// call.go).
 //
 // Source: nf_conntrack_netlink.c, nfnetlink_conntrack.h; design section 5.
 package conntrack

@@ -164,7 +164,7 @@ func (d *Dumper) record(body []byte, ev *pfstate.Event) int {
 		d.sound = false
 		return 0
 	}
-	if skipped(ev.Flow.Proto) || !d.filter.match(&ev.Flow) {
+	if skipped(ev.Flow.Proto) || isForth(&ev.Flow) || !d.filter.match(&ev.Flow) {
 		return 0
 	}
 	d.records.Add(1)

@@ -21,8 +21,17 @@ const flagsTCP = pfstate.TCPFlagWScale | pfstate.TCPFlagSackPerm | pfstate.TCPFl
 
 // AppendCreate appends a request to make the entry f. An entry that exists, or
 // whose reply tuple is taken, is refused with EEXIST. f.Orig and f.Reply have to
-// be given, and f.Timeout, for without one the kernel refuses.
+// be given, and f.Timeout, for without one the kernel refuses. Of a call of PPTP
+// it makes one half (see call.go).
 func AppendCreate(b []byte, seq uint32, f *pfstate.Flow) ([]byte, error) {
+	if isCall(f) {
+		h := backOf(f)
+		f = &h
+	}
+	return appendCreate(b, seq, f)
+}
+
+func appendCreate(b []byte, seq uint32, f *pfstate.Flow) ([]byte, error) {
 	if err := checkFlow(f); err != nil {
 		return b, err
 	}
@@ -31,7 +40,7 @@ func AppendCreate(b []byte, seq uint32, f *pfstate.Flow) ([]byte, error) {
 	}
 	b, at := putMessage(b, msgNew, unix.NLM_F_CREATE|unix.NLM_F_EXCL, seq, f.AF)
 	orig, reply, zone := splitZone(f.Zone)
-	plain := f.Orig.Inverse(f.Proto)
+	plain := plainReply(f)
 	b = putTuple(b, ctaTupleOrig, f, &f.Orig, orig)
 	b = putTuple(b, ctaTupleReply, f, &plain, reply)
 	if zone != 0 {
@@ -43,11 +52,19 @@ func AppendCreate(b []byte, seq uint32, f *pfstate.Flow) ([]byte, error) {
 	if f.Has&pfstate.HasHelper != 0 && !deadly(f) {
 		b = putHelp(b, f)
 	}
-	if f.Has&pfstate.HasMaster != 0 {
+	if takesMaster(f) {
 		b = putTuple(b, ctaTupleMaster, &pfstate.Flow{AF: f.AF, Proto: f.Master.Proto}, &f.Master.Tuple, 0)
 	}
 	b = putValues(b, f)
 	return closeMessage(b, at), nil
+}
+
+// takesMaster reports whether an entry is made with its master. Older kernels
+// look for notes of PPTP's helper in that of a GRE entry that goes, whatever
+// helper it has or none, and free what they find (nf_conntrack_core.c
+// destroy_gre_conntrack).
+func takesMaster(f *pfstate.Flow) bool {
+	return f.Has&pfstate.HasMaster != 0 && f.Proto != pfstate.ProtoGRE
 }
 
 // AppendUpdate appends a request to change the entry f in what f.Has names. The

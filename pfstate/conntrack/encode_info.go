@@ -117,12 +117,37 @@ func putSynproxy(b []byte, p *pfstate.Synproxy) []byte {
 	return closeNest(b, at)
 }
 
+// plainReply is the reply tuple as it is before the kernel translates, the
+// inverse of the original one. But keys of GRE the kernel translates only in an
+// entry whose packet a helper has announced (nf_nat_core.c
+// nf_nat_l4proto_unique_tuple), so those stand there already.
+func plainReply(f *pfstate.Flow) pfstate.Tuple {
+	t := f.Orig.Inverse(f.Proto)
+	if f.Proto == pfstate.ProtoGRE {
+		t.SrcPort, t.DstPort = f.Reply.SrcPort, f.Reply.DstPort
+		if _, dst := translatedGRE(f); dst && t.Src == f.Reply.Src {
+			t.Src = pfstate.Addr{} // from something else the kernel has to translate
+		}
+	}
+	return t
+}
+
+// translatedGRE is Translated for GRE, whose packets have but one key, that of
+// their receiver.
+func translatedGRE(f *pfstate.Flow) (src, dst bool) {
+	r, o := &f.Reply, &f.Orig
+	return r.Dst != o.Src, r.Src != o.Dst || r.SrcPort != o.DstPort && r.SrcPort != keyForth
+}
+
 // putNAT appends the translations that f's reply tuple shows. Each names one
 // address and one port, so that the kernel has nothing to choose; the port is
 // given even if it is as before, for else the kernel might pick another.
 func putNAT(b []byte, f *pfstate.Flow) []byte {
 	src, dst := f.Translated()
 	r := &f.Reply
+	if f.Proto == pfstate.ProtoGRE {
+		src, dst = translatedGRE(f)
+	}
 	if src {
 		port := r.DstPort
 		if f.Proto == pfstate.ProtoICMP || f.Proto == pfstate.ProtoICMPv6 {

@@ -28,15 +28,20 @@ const (
 // in it would be met like one without a guard.
 const guardZone = 0xffff
 
-// guardable reports whether f can be named OneWay.
+// guardable reports whether f can be named OneWay. A call of PPTP may be there
+// from the other end (see call.go).
 func guardable(f *pfstate.Flow) bool {
-	return f.Zone[0] == 0 && f.Zone[1] != guardZone
+	return f.Zone[0] == 0 && f.Zone[1] != guardZone && !isCall(f)
 }
 
 // putLookup appends the tuple by which f is found.
 func putLookup(b []byte, f *pfstate.Flow, g Guard) []byte {
 	if g == OneWay {
 		return putTuple(b, ctaTupleReply, f, &f.Orig, guardZone)
+	}
+	if isCall(f) {
+		c := asCall(f)
+		f = &c
 	}
 	orig, _, zone := splitZone(f.Zone)
 	b = putTuple(b, ctaTupleOrig, f, &f.Orig, orig)

@@ -96,6 +96,8 @@ func (i *Injector) PortID() uint32 { return i.portID }
 // number. An operation that the kernel refuses is a result. An error means that
 // the socket no longer works; results from the returned number on are void.
 //
+// A call of PPTP is made as two entries, of which one is told (see call.go).
+//
 // A create whose helper this kernel does not have is made without it, one whose
 // master is not there likewise. An update
 // never takes status bits from an entry. A GRE entry is made with counters. An update of a GRE entry whose timeout
@@ -117,7 +119,8 @@ func (i *Injector) Do(ops []pfstate.Op, res []pfstate.Result) (int, error) {
 }
 
 // cut tells how many of ops go as one batch. An operation that is preceded by
-// a look-up ends the batch if something before it may change what is found.
+// a look-up ends the batch if something before it may change what is found; of a
+// call of PPTP an update may make it anew.
 func (i *Injector) cut(ops []pfstate.Op) int {
 	var changed touched
 	for k := range ops {
@@ -125,7 +128,7 @@ func (i *Injector) cut(ops []pfstate.Op) int {
 		if k == i.batch || looks && changed.maybe(&ops[k].Flow) {
 			return k
 		}
-		if ops[k].Kind != pfstate.OpGet && !looks {
+		if ops[k].Kind != pfstate.OpGet && (!looks || isCall(&ops[k].Flow)) {
 			changed.add(&ops[k].Flow)
 		}
 	}
@@ -195,7 +198,10 @@ func (i *Injector) do(ops []pfstate.Op, res []pfstate.Result) error {
 	if err := i.round(stepWhy, ops, res); err != nil {
 		return err
 	}
-	return i.secondTries(ops, res)
+	if err := i.secondTries(ops, res); err != nil {
+		return err
+	}
+	return i.otherHalves(ops, res)
 }
 
 // Stats may be called from any goroutine.

@@ -167,7 +167,7 @@ func (l *Listener) decode(i int, ev *pfstate.Event) int {
 		l.malformed.Add(1)
 		return 0
 	}
-	if skipped(ev.Flow.Proto) || slices.Contains(l.own, h.portid) { // from before the program was there
+	if skipped(ev.Flow.Proto) || isForth(&ev.Flow) || slices.Contains(l.own, h.portid) { // the last from before the program was there
 		l.skips.Add(1)
 		return 0
 	}

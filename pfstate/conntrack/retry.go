@@ -136,7 +136,10 @@ func (i *Injector) remake(f *pfstate.Flow, r *pfstate.Result) error {
 	}
 	err = i.single(AppendCreate(i.start(), i.seq+1, &n))
 	i.conclude(r)
-	return err
+	if err != nil || r.Code != pfstate.ResultOK || !isCall(&n) {
+		return err
+	}
+	return i.makeForth(&n)
 }
 
 // current gives the entry that f is about, nil if it is not there; i.solo has

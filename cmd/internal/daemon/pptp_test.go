@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pfsync/pfsync/pfstate"
 	"github.com/pfsync/pfsync/tunif/nstest"
 )
 
@@ -16,26 +17,43 @@ import (
 // but what these announce.
 var pptpRules = helperRules("pptp", "tcp", 1723, "gre")
 
-// TestPPTP: the control connection of a tunnel goes on through the other
-// firewall, where a call can be made anew; the call under way goes on when the
-// traffic comes back. Through the other it does not: which calls belong
-// together is known to the kernel that read it only, and to be written nowhere.
+// TestPPTP: a call under way goes on through the other firewall, whose kernel has
+// not read it, translated or not, and comes back; its control connection does, and
+// a call can be made anew there. With a masqueraded address the kernel throws the
+// control connection out, and its helper the call with it.
 func TestPPTP(t *testing.T) {
 	p := newNatted(t, pptpRules)
-	for i, tt := range []struct{ name, server string }{{"plain", nstest.ServerAddr}, {"snat", "10.0.2.11"}} {
+	for i, tt := range []struct {
+		name, asked, server string
+		answers             bool // the server's packet is the first of the call
+	}{
+		{"plain", nstest.ServerAddr, nstest.ServerAddr, false},
+		{"plain, the server first", "10.0.2.15", "10.0.2.15", true},
+		{"snat", "10.0.2.11", "10.0.2.11", false},
+		{"snat, the server first", "10.0.2.12", "10.0.2.12", true},
+		{"dnat", "192.0.2.14", "10.0.2.14", false},
+		{"both", "192.0.2.16", "10.0.2.16", false},
+		{"masquerade", "10.0.4.13", "10.0.4.13", false},
+	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p.move(t, 0)
 			l := p.Server.Listen(t, "tcp", net.JoinHostPort(tt.server, "1723"))
-			first := p.dialPPTP(t, l, tt.server, uint16(100+10*i))
+			first := p.dialPPTP(t, l, tt.asked, tt.server, uint16(100+10*i))
+			if tt.answers {
+				first.answers(t, "before")
+			}
 			first.carries(t, "begun")
-			p.waitChildOf(t, 1, tt.server)
+			p.waitCall(t, 1, first)
 			p.move(t, 1)
+			first.carries(t, "at the other")
 			first.control(t, pptpEchoRequest, 4, nil)
-			second := p.dialPPTP(t, l, tt.server, uint16(105+10*i))
+			second := p.dialPPTP(t, l, tt.asked, tt.server, uint16(105+10*i))
 			second.carries(t, "dialled again")
+			p.waitCall(t, 0, second)
 			p.move(t, 0)
 			first.control(t, pptpEchoRequest, 4, nil)
 			first.carries(t, "back")
+			second.carries(t, "moved")
 			for i := range p.FW {
 				if n := p.Invalid(i); n > 0 {
 					t.Errorf("%d invalid packets at firewall %d", n, i)
@@ -45,17 +63,18 @@ func TestPPTP(t *testing.T) {
 	}
 }
 
-// waitChildOf waits until a firewall has a GRE entry to the server.
-func (p *pair) waitChildOf(t *testing.T, i int, server string) {
+// waitCall waits until a firewall has a GRE entry for the call.
+func (p *pair) waitCall(t *testing.T, i int, d *pptpTunnel) {
 	t.Helper()
 	nstest.EventuallyNil(t, patience, func() error {
-		for _, f := range flowsOf(t, p.FW[i], protoGRE) {
-			if f.Orig.Dst.IP(f.AF).String() == server && f.Orig.DstPort != 0 {
+		flows := flowsOf(t, p.FW[i], protoGRE)
+		for _, f := range flows {
+			if (f.Orig.DstPort == d.id[1] || f.Reply.DstPort == d.id[1]) && f.Status&pfstate.StatusSeenReply != 0 {
 				return nil
 			}
 		}
-		return fmt.Errorf("%v", flowsOf(t, p.FW[i], protoGRE))
-	}, "the tunnel at the other firewall")
+		return fmt.Errorf("%v", flows)
+	}, "the call at the other firewall")
 }
 
 // Control messages of PPTP (RFC 2637).
@@ -72,16 +91,17 @@ const (
 type pptpTunnel struct {
 	ctl    [2]net.Conn // of client and server
 	gre    [2]net.PacketConn
-	server net.Addr
+	server net.Addr  // as the client sees it
+	client net.Addr  // as the server sees it
 	id     [2]uint16 // that client and server want to see in what they get
 	seen   uint16    // the client's as the server sees it
 }
 
 // dialPPTP opens a control connection and makes a call.
-func (p *pair) dialPPTP(t *testing.T, l net.Listener, server string, id uint16) *pptpTunnel {
+func (p *pair) dialPPTP(t *testing.T, l net.Listener, asked, server string, id uint16) *pptpTunnel {
 	t.Helper()
-	d := &pptpTunnel{server: &net.IPAddr{IP: net.ParseIP(server)}, id: [2]uint16{id, id + 1000}}
-	d.ctl[0] = p.Client.Dial(t, "tcp", net.JoinHostPort(server, "1723"))
+	d := &pptpTunnel{server: &net.IPAddr{IP: net.ParseIP(asked)}, id: [2]uint16{id, id + 1000}}
+	d.ctl[0] = p.Client.Dial(t, "tcp", net.JoinHostPort(asked, "1723"))
 	var err error
 	if d.ctl[1], err = l.Accept(); err != nil {
 		t.Fatal(err)
@@ -93,6 +113,7 @@ func (p *pair) dialPPTP(t *testing.T, l net.Listener, server string, id uint16) 
 	d.reply(t, pptpStartReply, 144, []byte{1, 0, 1})
 	got := d.control(t, pptpCallRequest, 156, binary.BigEndian.AppendUint16(nil, d.id[0]))
 	d.seen = binary.BigEndian.Uint16(got)
+	d.client = &net.IPAddr{IP: d.ctl[1].RemoteAddr().(*net.TCPAddr).IP}
 	call := binary.BigEndian.AppendUint16(nil, d.id[1])
 	d.reply(t, pptpCallReply, 20, append(binary.BigEndian.AppendUint16(call, d.seen), 1))
 	return d
@@ -136,13 +157,19 @@ func pptpSend(t *testing.T, from, at net.Conn, typ uint16, length int, body []by
 // carries sends a word through the tunnel, and back.
 func (d *pptpTunnel) carries(t *testing.T, word string) {
 	t.Helper()
-	back := d.tunnelled(t, d.gre[0], d.server, d.id[1], d.gre[1], d.id[1], word)
-	d.tunnelled(t, d.gre[1], back, d.seen, d.gre[0], d.id[0], word)
+	d.tunnelled(t, d.gre[0], d.server, d.id[1], d.gre[1], d.id[1], word)
+	d.answers(t, word)
+}
+
+// answers sends a word back through the tunnel.
+func (d *pptpTunnel) answers(t *testing.T, word string) {
+	t.Helper()
+	d.tunnelled(t, d.gre[1], d.client, d.seen, d.gre[0], d.id[0], word)
 }
 
 // tunnelled sends a packet of GRE version 1 for a call and waits for it at the
 // other end, where the call may have another number. It gives the sender.
-func (d *pptpTunnel) tunnelled(t *testing.T, from net.PacketConn, to net.Addr, id uint16, at net.PacketConn, there uint16, word string) net.Addr {
+func (d *pptpTunnel) tunnelled(t *testing.T, from net.PacketConn, to net.Addr, id uint16, at net.PacketConn, there uint16, word string) {
 	t.Helper()
 	packet := func(id uint16) []byte {
 		b := binary.BigEndian.AppendUint16([]byte{0x30, 1, 0x88, 0x0b}, uint16(len(word)))
@@ -154,12 +181,12 @@ func (d *pptpTunnel) tunnelled(t *testing.T, from net.PacketConn, to net.Addr, i
 	}
 	at.SetReadDeadline(time.Now().Add(patience / 4))
 	for buf := make([]byte, 256); ; {
-		n, peer, err := at.ReadFrom(buf)
+		n, _, err := at.ReadFrom(buf)
 		if err != nil {
 			t.Fatalf("%s: call %d does not arrive as %d: %v", word, id, there, err)
 		}
 		if bytes.Equal(buf[:n], packet(there)) {
-			return peer
+			return
 		}
 	}
 }
