@@ -80,7 +80,7 @@ const (
 	FlagDead                       // gone; kept until its delete is sent
 	FlagKilled                     // ended before its time: its delete is to be obeyed
 	FlagAckWanted                  // a peer waits for INS_ACK
-	FlagDeaf                       // may not send events (linux-facts 0.3): follow by dumps
+	FlagDeaf                       // may not send events (linux-facts 0.3): follow by dumps; of what is refused: the kernel cannot hold it
 	FlagAnnounced                  // has been sent, or came from a peer
 	FlagRefused                    // the kernel did not take it
 	FlagAckOut                     // with FlagAckWanted, or on its queue: what is waited for is the name of the out side

@@ -301,6 +301,10 @@ func (e *Engine) dumpKnown(now int64, r pfstate.Ref, f *pfstate.Flow) {
 	if !s.Has(pfstate.FlagInKernel) && f.Reply != s.Reply {
 		return // doneCreate has found it and judged
 	}
+	if e.misheld(s, f) {
+		e.putOut(r, f)
+		return
+	}
 	if e.reused(now, s, f) || e.reopened(now, s, f) {
 		e.reason(ReasonReconciled)
 		e.bury(now, r, true)
@@ -472,7 +476,7 @@ func (e *Engine) sweepTick(now int64) {
 		case !s.Has(pfstate.FlagInKernel) && s.Expire+overdue <= now:
 			e.unsureEnd(s)
 			e.release(d.sweep)
-		case s.Has(pfstate.FlagRefused) && d.full:
+		case s.Has(pfstate.FlagRefused) && (d.full || s.Has(pfstate.FlagDeaf)):
 		case s.Has(pfstate.FlagRefused):
 			s.Flags &^= pfstate.FlagRetried
 			e.wantOp(d.sweep, pfstate.OpCreate)

@@ -251,6 +251,8 @@ func (e *Engine) localChange(now int64, f *pfstate.Flow) {
 	case r == 0:
 		e.reason(ReasonReconciled)
 		e.localMade(now, f)
+	case e.misheld(e.tab.At(r), f):
+		e.putOut(r, f)
 	case e.reused(now, e.tab.At(r), f) && !crossed(now, e.tab.At(r), f):
 		e.reason(ReasonReused)
 		e.bury(now, r, true)

@@ -199,7 +199,7 @@ func (e *Engine) refused(now int64, r pfstate.Ref, c pfstate.ResultCode) {
 	e.dump.refused = true
 	s := e.tab.At(r)
 	s.Flags |= pfstate.FlagRefused
-	s.Flags &^= pfstate.FlagAckWanted
+	s.Flags &^= pfstate.FlagAckWanted | pfstate.FlagDeaf
 }
 
 func (e *Engine) doneUpdate(now int64, r pfstate.Ref, res *pfstate.Result) {
@@ -241,7 +241,7 @@ func (e *Engine) doneGet(now int64, r pfstate.Ref, res *pfstate.Result) {
 	case res.Code == pfstate.ResultReversed:
 		e.reason(ReasonCollision)
 		s.Flags |= pfstate.FlagRefused
-		s.Flags &^= pfstate.FlagAckWanted | pfstate.FlagInKernel
+		s.Flags &^= pfstate.FlagAckWanted | pfstate.FlagInKernel | pfstate.FlagDeaf
 	case res.Code != pfstate.ResultMissing:
 		e.reason(kernelReason(res.Code))
 	case s.Has(pfstate.FlagInKernel):
@@ -252,7 +252,7 @@ func (e *Engine) doneGet(now int64, r pfstate.Ref, res *pfstate.Result) {
 	case s.Has(pfstate.FlagRetried):
 		e.reason(ReasonCollision) // the reply tuple is another connection's
 		s.Flags |= pfstate.FlagRefused
-		s.Flags &^= pfstate.FlagAckWanted
+		s.Flags &^= pfstate.FlagAckWanted | pfstate.FlagDeaf
 	default:
 		s.Flags |= pfstate.FlagRetried
 		e.wantOp(r, pfstate.OpCreate) // it was there, and went
@@ -311,7 +311,7 @@ func (e *Engine) gotOther(now int64, r pfstate.Ref, f *pfstate.Flow) {
 		e.localMade(now, f)
 	default:
 		s.Flags |= pfstate.FlagRefused
-		s.Flags &^= pfstate.FlagAckWanted
+		s.Flags &^= pfstate.FlagAckWanted | pfstate.FlagDeaf
 		e.askTime(now, s)
 	}
 }

@@ -90,6 +90,7 @@ const (
 	ReasonKernelBusy
 	ReasonKernelDenied
 	ReasonKernelError
+	ReasonKernelOther // taken, and translated otherwise than told: removed again
 	Reasons
 )
 
@@ -98,7 +99,7 @@ var reasonNames = [Reasons]string{
 	"maxstates", "rateinsert", "ratebulk", "ratereply", "rateclr", "unfit", "afto", "rdomain", "synproxy", "routeto", "nosync", "creatorzero", "overrun", "reconciled", "lost", "revived",
 	"framelost", "frameasked", "frameresent",
 	"checks", "checkasked", "checktold", "checkbuckets", "checkdiffered", "checkhealed", "checkunhealed", "badcheck", "checkdropped", "reqdropped", "deletelate", "leftover", "expectunfit",
-	"kernexists", "kernfull", "kernunsupported", "kerninvalid", "kernbusy", "kerndenied", "kernerror",
+	"kernexists", "kernfull", "kernunsupported", "kerninvalid", "kernbusy", "kerndenied", "kernerror", "kernother",
 }
 
 func (r Reason) String() string { return reasonNames[r] }
