@@ -129,12 +129,13 @@ func (i *Injector) remake(f *pfstate.Flow, r *pfstate.Result) error {
 	if f.Has&pfstate.HasMark != 0 {
 		n.Mark, n.Has = f.Mark, n.Has|pfstate.HasMark
 	}
-	err = i.single(AppendDelete(i.start(), i.seq+1, &n, EitherWay)) // CTA_ID is the guard
-	i.conclude(r)
-	if err != nil || r.Code != pfstate.ResultOK {
-		return err
+	// In one datagram, so that hardly a packet comes between the two.
+	b, err := AppendDelete(i.start(), i.seq+1, &n, EitherWay) // CTA_ID is the guard
+	if err == nil {
+		requestAck(b)
+		i.add(0, b, false)
+		err = i.single(AppendCreate(i.buf, i.seq+1, &n))
 	}
-	err = i.single(AppendCreate(i.start(), i.seq+1, &n))
 	i.conclude(r)
 	if err != nil || r.Code != pfstate.ResultOK || !isCall(&n) {
 		return err
@@ -162,14 +163,15 @@ func (i *Injector) start() []byte {
 	return i.buf
 }
 
-// single sends the one message b and leaves the answer in i.solo.
+// single sends the datagram b with one message, or with one more that is answered
+// after all others, and leaves its answer in i.solo.
 func (i *Injector) single(b []byte, err error) error {
 	i.solo = answer{errno: unix.ENOBUFS}
 	if err != nil {
 		i.solo.errno = unix.EINVAL
 		return nil
 	}
-	h, _, _, _ := nextMessage(b)
+	h, _, _, _ := nextMessage(b[len(i.buf):])
 	i.add(0, b, h.typ != msgGet)
 	return i.exchange(stepDone, nil, nil)
 }
