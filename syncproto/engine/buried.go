@@ -74,11 +74,16 @@ func (e *Engine) hearsay(x *rx, m *record) bool {
 }
 
 // outlived reports whether a record of a connection that we do not have tells
-// from memory, under a name that this run gave: then it has ended, however long
-// ago. That is not known of names older than one that got lost without an end
-// (unsureEnd).
+// from memory, under a name that this run gave. Then it has ended.
 func (e *Engine) outlived(x *rx, m *record) bool {
-	return x.believed != m.name && m.linux && !m.carried && !m.unsure && !m.isNew && e.ours(m.name) && m.name.ID >= max(e.sureFrom, e.cfg.StartID) && m.name.ID < e.nextID
+	return x.believed != m.name && m.linux && !m.carried && !m.unsure && !m.isNew && e.ended(m.name)
+}
+
+// ended reports whether a name that we do not have is known to be of a connection
+// that has ended, however long ago: one that this run gave. That is not known of
+// names older than one that got lost without an end (unsureEnd).
+func (e *Engine) ended(id pfstate.ID) bool {
+	return e.ours(id) && id.ID >= max(e.sureFrom, e.cfg.StartID) && id.ID < e.nextID
 }
 
 // unsureEnd: a state is given up here that may live elsewhere.
@@ -93,6 +98,9 @@ func (e *Engine) unsureEnd(s *pfstate.State) {
 // tellEnd repeats a delete for a peer that has not heard it, if there was one.
 func (e *Engine) tellEnd(x *rx, id pfstate.ID) {
 	b := e.buried.slot(id)
+	if b.id != id && e.ended(id) {
+		e.buried.put(id, false)
+	}
 	if b.id != id || b.at != 0 && x.now-b.at < answerPace || !e.mayReply(x.now, x.peer) {
 		return
 	}

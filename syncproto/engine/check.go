@@ -74,6 +74,7 @@ const (
 // check is the one under way.
 type check struct {
 	on      bool
+	began   int64
 	why     checkWhy
 	phase   checkPhase
 	peer    int    // place in the list
@@ -129,6 +130,9 @@ func (e *Engine) checkTick(now int64) {
 	e.indexTick(now)
 	e.lookTick(now)
 	c := &e.check
+	if c.on && c.why == checkSlow && e.doubtDue(now) >= 0 {
+		e.checkEnd(now, VerifyBroken) // that cannot wait, and may be about what was compared already
+	}
 	switch {
 	case !c.on:
 		e.checkNext(now)
@@ -184,11 +188,9 @@ func (e *Engine) checkNext(now int64) {
 		e.checkBegin(now, i, checkDemand)
 		return
 	}
-	for i := range e.peers.list {
-		if p := &e.peers.list[i]; p.doubt && now >= p.doubtAt && p.checkable(now) {
-			e.checkBegin(now, i, checkDoubt)
-			return
-		}
+	if i := e.doubtDue(now); i >= 0 {
+		e.checkBegin(now, i, checkDoubt)
+		return
 	}
 	for i := range e.peers.list {
 		p := &e.peers.list[i]
@@ -200,12 +202,23 @@ func (e *Engine) checkNext(now int64) {
 	}
 }
 
+// doubtDue is the place of a peer that a check is due of, for there is doubt
+// about it; -1 none.
+func (e *Engine) doubtDue(now int64) int {
+	for i := range e.peers.list {
+		if p := &e.peers.list[i]; p.doubt && now >= p.doubtAt && p.checkable(now) {
+			return i
+		}
+	}
+	return -1
+}
+
 func (e *Engine) checkBegin(now int64, peer int, why checkWhy) {
 	c, p := &e.check, &e.peers.list[peer]
 	if c.byName == nil {
 		c.byName = map[pfstate.ID]int{}
 	}
-	*c = check{on: true, why: why, peer: peer, creator: p.CreatorID, epoch: p.Epoch, known: p.unhealed, number: c.number + 1,
+	*c = check{on: true, began: now, why: why, peer: peer, creator: p.CreatorID, epoch: p.Epoch, known: p.unhealed, number: c.number + 1,
 		todo: c.todo[:0], items: c.items[:0], suspects: c.suspects[:0], byName: c.byName}
 	c.buckets = leastBuckets
 	for c.buckets < pfstate.DigestBuckets && c.buckets*statesBucket < max(e.tab.Len(), int(p.States)) {
@@ -247,6 +260,8 @@ func (e *Engine) checkEnd(now int64, how Outcome) {
 		return
 	}
 	switch {
+	case how == VerifyEqual && p.doubtAt > c.began: // again, about what was compared already
+		p.doubtAt = now + doubtAgain
 	case how == VerifyEqual:
 		p.doubt, p.missed = false, false
 	case how == VerifySilent: // when it is heard again there is doubt again

@@ -304,8 +304,8 @@ func (e *Engine) record(x *rx, m *record) {
 	case r != 0:
 		e.meet(x, r, m)
 	case e.outlived(x, m):
-		e.buried.put(m.name, false)
-		e.hearsay(x, m)
+		e.tellEnd(x, m.name)
+		e.reason(ReasonDeleteLate)
 	default:
 		e.insert(x, m)
 	}
