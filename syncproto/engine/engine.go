@@ -134,6 +134,7 @@ type Engine struct {
 	frameNo uint32
 	clrs    []syncproto.Clr
 
+	refusals refusals
 	clrWalks bucket // walks for CLR of all sources
 	scratch  scratch
 }

@@ -295,13 +295,13 @@ func (e *Engine) insert(x *rx, m *record) {
 	f := m.flow()
 	switch {
 	case e.cfg.Filter.Match(&f):
-		e.refuse(m, ReasonNoSync)
+		e.refuse(x, m, ReasonNoSync)
 		return
 	case !x.peer.admitInsert(x.now):
-		e.refuse(m, ReasonRateInsert)
+		e.refuse(x, m, ReasonRateInsert)
 		return
 	case !e.roomFor():
-		e.refuse(m, ReasonMaxStates)
+		e.refuse(x, m, ReasonMaxStates)
 		return
 	case m.expire == 0 && m.linux:
 		return // over before it came
@@ -330,8 +330,9 @@ func (e *Engine) insert(x *rx, m *record) {
 }
 
 // refuse: a peer's state is not taken.
-func (e *Engine) refuse(m *record, why Reason) {
+func (e *Engine) refuse(x *rx, m *record, why Reason) {
 	e.reason(why)
+	e.refusals.put(x, m.name, why)
 	e.checkRefused(m.name, why)
 }
 

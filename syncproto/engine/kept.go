@@ -145,12 +145,14 @@ func (e *Engine) keep(x *rx, f syncproto.Format, w *syncproto.State, why Reason)
 		switch {
 		case e.filteredKept(f, w):
 			e.reason(ReasonNoSync)
+			e.refusals.put(x, id, ReasonNoSync)
 			return true
 		case !x.peer.admitInsert(x.now):
 			e.reason(ReasonRateInsert)
 			return true
 		case !e.roomFor() || e.kept.len() >= maxKept:
 			e.reason(ReasonMaxStates)
+			e.refusals.put(x, id, ReasonMaxStates)
 			return true
 		}
 		e.reason(why)

@@ -15,6 +15,7 @@ func (e *Engine) refilter(now int64, was *pfstate.Filter) {
 		return
 	}
 	e.sieve = 1
+	e.refusals.forget()
 	e.kept.dropIf(func(c *Kept) bool { return e.filteredKept(c.format, &c.State) })
 	if looser(was, is) {
 		e.dump.wanted = true // of ours there may be entries without a state

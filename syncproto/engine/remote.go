@@ -245,8 +245,7 @@ func (e *Engine) inState(x *rx, reg *syncproto.Region, b []byte) {
 		if e.keep(x, reg.Format, w, reason) {
 			return
 		}
-		e.reason(reason)
-		e.checkRefused(m.name, reason)
+		e.refuse(x, m, reason)
 		if reg.Action == syncproto.ActUpd {
 			e.count(CountBadState)
 		}
@@ -348,7 +347,9 @@ func (e *Engine) inUpdC(x *rx, reg *syncproto.Region, b []byte) {
 		if id.IsZero() || x.late && e.graves.has(id, x.index, x.info.Frame) {
 			return
 		}
-		e.request(x.now, id)
+		if !e.inVain(x, id) {
+			e.request(x.now, id)
+		}
 		return
 	}
 	s := e.tab.At(r)
