@@ -54,8 +54,9 @@ func (b *buried) sentAfter(id pfstate.ID, frame uint32) bool {
 }
 
 // hearsay reports whether a record is only what its sender remembers of a
-// connection whose end is told, and tells it again. What was killed is killed
-// where it passes too.
+// connection whose end is told, and tells it again. Who carries it, or would for
+// want of anybody else, does not obey a delete, so it is believed; but what was
+// killed is killed where it passes too.
 func (e *Engine) hearsay(x *rx, m *record) bool {
 	b := e.buried.slot(m.name)
 	switch {
@@ -64,7 +65,7 @@ func (e *Engine) hearsay(x *rx, m *record) bool {
 	case b.again >= buriedAgain && x.now-b.at >= answerPace:
 		x.believed = m.name
 		fallthrough
-	case m.carried && !b.killed, !m.linux:
+	case (m.carried || m.unsure) && !b.killed, !m.linux:
 		*b = burial{}
 		return false
 	}

@@ -19,9 +19,11 @@ func TestBuried(t *testing.T) {
 	}{
 		{"expired, remembered", func(r *desk) { r.expired(f) }, func(r *desk) { r.b.hearsay(upd(mine(0), f)) }, []string{"DEL_C A0"}, false},
 		{"expired, passes there", func(r *desk) { r.expired(f) }, func(r *desk) { r.b.say(upd(mine(0), f)) }, nil, true},
+		{"expired, would pass there", func(r *desk) { r.expired(f) }, func(r *desk) { r.b.hearsay(unsure(mine(0), f)) }, nil, true},
 		{"expired, asked for", func(r *desk) { r.expired(f) }, func(r *desk) { r.b.say(ask(mine(0))) }, []string{"DEL_C A0"}, false},
 		{"killed, remembered", func(r *desk) { r.killed(f) }, func(r *desk) { r.b.hearsay(upd(mine(0), f)) }, []string{"DEL_C A0 killed"}, false},
 		{"killed, passes there", func(r *desk) { r.killed(f) }, func(r *desk) { r.b.say(upd(mine(0), f)) }, []string{"DEL_C A0 killed"}, false},
+		{"killed, would pass there", func(r *desk) { r.killed(f) }, func(r *desk) { r.b.hearsay(unsure(mine(0), f)) }, []string{"DEL_C A0 killed"}, false},
 		{"never heard of", func(r *desk) { r.expired(f) }, func(r *desk) { r.b.say(ask(mine(9))) }, nil, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

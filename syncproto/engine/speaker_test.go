@@ -140,6 +140,13 @@ func clr(creator uint32) item {
 	return item{put: func(b *syncproto.Builder) { b.AddClr(&syncproto.Clr{CreatorID: creator}) }}
 }
 
+// unsure is an update of what its sender carries for want of anybody else.
+func unsure(name pfstate.ID, f pfstate.Flow) item {
+	it := upd(name, f)
+	it.tlvs = syncproto.AppendTLV(nil, syncproto.TLVUnsure, nil)
+	return it
+}
+
 // control is something for a peer.
 func control(to uint32, tlvs []byte) item {
 	return item{name: pfstate.ID{CreatorID: to}, tlvs: tlvs}
