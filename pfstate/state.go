@@ -120,7 +120,7 @@ type State struct {
 	Expire    int64 // when it ends unless it lives on
 	LastLocal int64 // last news from our kernel
 	LastPeer  int64 // last news from a peer, 0 never
-	LastOp    int64 // last time an operation on the kernel entry was asked or answered
+	LastOp    int64 // last time an operation that writes the kernel entry was asked or answered
 
 	KernExpire int64 // when our kernel will end it, as far as we know
 	SentExpire int64 // Expire when we last told it

@@ -122,9 +122,9 @@ func opening(f *pfstate.Flow) bool {
 }
 
 // reused reports whether f begins a later connection with the tuple of s. While
-// an operation of ours is under way the kernel may merely lag behind.
+// an operation of ours changes the entry the kernel may merely lag behind.
 func (e *Engine) reused(now int64, s *pfstate.State, f *pfstate.Flow) bool {
-	if s.Op != 0 || s.InFlight != 0 || s.LastOp != 0 && now-s.LastOp < opSettle {
+	if writes(s.Op) || writes(s.InFlight) || s.LastOp != 0 && now-s.LastOp < opSettle {
 		return false
 	}
 	if !s.Has(pfstate.FlagInKernel) {

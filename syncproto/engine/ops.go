@@ -10,6 +10,10 @@ import (
 // opRank: of two operations wanted for one entry the higher serves both.
 var opRank = [...]uint8{0: 0, pfstate.OpGet: 1, pfstate.OpUpdate: 2, pfstate.OpCreate: 3, pfstate.OpDelete: 4}
 
+// writes reports whether an operation changes the kernel's entry, so that what
+// the kernel tells may be of the time before it.
+func writes(op pfstate.OpKind) bool { return opRank[op] > opRank[pfstate.OpGet] }
+
 // wantOp asks for an operation on the kernel's entry of r. There is at most
 // one wanted and one under way for a state; what the kernel is told is made
 // when it is handed out.
@@ -102,7 +106,9 @@ func (e *Engine) fillOp(now int64, r pfstate.Ref, s *pfstate.State, op *pfstate.
 			op.MaxLeft = uint32(max(1, (s.KernExpire-now+refreshSlack)/second))
 		}
 	}
-	s.LastOp = now
+	if writes(op.Kind) {
+		s.LastOp = now
+	}
 	if op.Kind == pfstate.OpCreate || op.Kind == pfstate.OpUpdate {
 		s.KernExpire = now + int64(op.Flow.Timeout)*second
 	}
@@ -126,7 +132,9 @@ func (e *Engine) done(now int64, res *pfstate.Result) {
 	if res.Kind == pfstate.OpCreate || res.Kind == pfstate.OpUpdate {
 		s.KernExpire += now - s.LastOp // the kernel counts from when it did it, at the latest now
 	}
-	s.LastOp = now
+	if writes(res.Kind) {
+		s.LastOp = now
+	}
 	if s.Op != 0 {
 		e.tab.Push(&e.ops, r)
 	}
@@ -264,6 +272,7 @@ func (e *Engine) doneGet(now int64, r pfstate.Ref, res *pfstate.Result) {
 func (e *Engine) gotEntry(now int64, r pfstate.Ref, f *pfstate.Flow) {
 	s := e.tab.At(r)
 	s.Set(pfstate.FlagKilled, false)
+	s.Seen = e.dump.gen
 	if f.Reply != s.Reply {
 		e.gotOther(now, r, f)
 		return

@@ -33,6 +33,35 @@ func TestReopened(t *testing.T) {
 	}
 }
 
+// TestMadeOtherwise: the kernel makes an entry of a tuple that it had under
+// another translation, and that we are about to ask for, because events were
+// lost: the earlier connection has ended.
+func TestMadeOtherwise(t *testing.T) {
+	old, next := udp(1, assured), masqueraded(udp(1, fresh), 9)
+	for _, tc := range []struct {
+		name string
+		ask  func(r *desk)
+	}{
+		{"before we ask", func(r *desk) {}},
+		{"asked", func(r *desk) { r.expectOps("get 1") }},
+		{"answered", func(r *desk) {
+			r.expectOps("get 1")
+			r.doneFlow(pfstate.ResultOK, old)
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := ready(t)
+			r.made(old)
+			r.pass(2 * second)
+			r.sent()
+			r.dump()
+			tc.ask(r)
+			r.made(next)
+			r.expectSent("DEL_C A0 killed", "INS A1 1:0")
+		})
+	}
+}
+
 // TestPairTranslatedOtherwise: of a pf's pair one half fits an entry that
 // packets made, the other does not: it is an earlier connection's, and nothing
 // happens to the entry.
