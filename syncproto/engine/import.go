@@ -367,9 +367,6 @@ func (e *Engine) take(now int64, r pfstate.Ref, m *record, src, dst bool) (chang
 		takePeer(&s.Dst, &m.dst)
 	}
 	if m.statusOf {
-		if !s.Has(pfstate.FlagInKernel) && s.Op == 0 && s.InFlight == 0 {
-			s.Status = 0
-		}
 		s.Status |= m.status&(pfstate.StatusSeenReply|pfstate.StatusAssured|pfstate.StatusFixedTimeout) | pfstate.StatusConfirmed
 	} else {
 		s.Status |= pfstate.StatusFromPeers(s.Proto, s.Src.State, s.Dst.State)

@@ -171,6 +171,9 @@ func (e *Engine) doneCreate(now int64, r pfstate.Ref, res *pfstate.Result) {
 		s := e.tab.At(r)
 		s.CtID = 0 // that of an entry before
 		e.tab.CountNewEntry(r)
+		if s.Op == pfstate.OpCreate {
+			s.Op = pfstate.OpUpdate // for news that came meanwhile: it is there now
+		}
 		e.expectsLost(s)
 		e.toldKernel(s)
 		e.inKernel(now, r)
