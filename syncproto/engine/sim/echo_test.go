@@ -50,27 +50,33 @@ func recordName(reg *syncproto.Region, m []byte) (pfstate.ID, bool) {
 // carriedIn tells of which states the sender of a frame says that it carries
 // them.
 func carriedIn(b []byte) func(pfstate.ID) bool {
+	some := map[pfstate.ID]bool{}
+	info := eachExtra(b, func(id pfstate.ID, tlv syncproto.TLV) { some[id] = some[id] || tlv == syncproto.TLVCarried })
+	all := info.Flags&syncproto.InfoCarried != 0
+	return func(id pfstate.ID) bool { return all || some[id] }
+}
+
+// eachExtra goes through what the Linux region of a frame says of states, and
+// returns what it says of the frame.
+func eachExtra(b []byte, do func(id pfstate.ID, tlv syncproto.TLV)) (info syncproto.FrameInfo) {
 	var rd syncproto.Reader
 	_ = rd.Reset(b) // it was good a moment ago
-	all, some := false, map[pfstate.ID]bool{}
 	for reg, ok := rd.Next(); ok; reg, ok = rd.Next() {
-		if reg.Action != syncproto.ActLinux {
+		if reg.Action != syncproto.ActLinux || reg.Whole() == 0 {
 			continue
 		}
-		for i := range reg.Whole() {
-			var info syncproto.FrameInfo
+		_ = syncproto.ParseFrameInfo(reg.Message(0), &info)
+		for i := 1; i < reg.Whole(); i++ {
 			var ex syncproto.Extra
-			switch {
-			case i == 0 && syncproto.ParseFrameInfo(reg.Message(i), &info) == nil:
-				all = info.Flags&syncproto.InfoCarried != 0
-			case i > 0 && syncproto.ParseExtra(reg.Message(i), &ex) == nil:
-				if _, ok := syncproto.FindTLV(ex.TLVs, syncproto.TLVCarried); ok {
-					some[pfstate.ID{ID: ex.ID, CreatorID: ex.CreatorID}] = true
-				}
+			if syncproto.ParseExtra(reg.Message(i), &ex) != nil {
+				continue
+			}
+			for t, _, rest, ok := syncproto.NextTLV(ex.TLVs); ok; t, _, rest, ok = syncproto.NextTLV(rest) {
+				do(pfstate.ID{ID: ex.ID, CreatorID: ex.CreatorID}, t)
 			}
 		}
 	}
-	return func(id pfstate.ID) bool { return all || some[id] }
+	return info
 }
 
 // vouched complains if a firewall tells of a connection that it knows from

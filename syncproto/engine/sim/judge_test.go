@@ -131,8 +131,16 @@ func (w *world) states(out []complaint, n *node) []complaint {
 // sayings lists who says that something is still wrong.
 func (w *world) sayings() (out []complaint) {
 	for _, n := range w.nodes {
-		if st := n.eng.Status(w.now); st.Sync != engine.SyncOK || st.Diverged || st.Demotion != 0 || st.Clash.IsValid() {
+		st := n.eng.Status(w.now)
+		switch {
+		case st.Sync != engine.SyncOK:
 			out = append(out, complaint{key{}, n.name + " is not in sync: " + st.Sync.String()})
+		case st.Diverged:
+			out = append(out, complaint{key{}, n.name + " says that it has diverged"})
+		case st.Demotion != 0:
+			out = append(out, complaint{key{}, fmt.Sprintf("%s says a demotion of %d", n.name, st.Demotion)})
+		case st.Clash.IsValid():
+			out = append(out, complaint{key{}, n.name + " says that there is a clash of hostids"})
 		}
 	}
 	return out

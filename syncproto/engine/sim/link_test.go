@@ -78,6 +78,9 @@ func (w *world) read(from *node, b []byte) {
 		return
 	}
 	w.frameNo = 0
+	if w.tracing {
+		w.words = wordsIn(b)
+	}
 	for reg, ok := rd.Next(); ok; reg, ok = rd.Next() { // the Linux region is the last
 		var info syncproto.FrameInfo
 		if reg.Action == syncproto.ActLinux && reg.Whole() > 0 && syncproto.ParseFrameInfo(reg.Message(0), &info) == nil {

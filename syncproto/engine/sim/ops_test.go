@@ -45,7 +45,7 @@ func (k *kernel) do(op *pfstate.Op) pfstate.Result {
 	}
 	if k.w.tracing {
 		f := &op.Flow
-		k.w.say(origKey(f), "%s: %s state %d/%x left %d/%d: %s", k.n.name, opNames[op.Kind], f.ProtoState, f.Status, f.Timeout, op.MaxLeft, res.Code)
+		k.w.say(origKey(f), "%s: %s #%d state %d/%x left %d/%d: %s", k.n.name, opNames[op.Kind], op.Ref, f.ProtoState, f.Status, f.Timeout, op.MaxLeft, res.Code)
 	}
 	return res
 }

@@ -78,7 +78,7 @@ func (w *world) message(from *node, reg *syncproto.Region, m []byte) {
 		w.heard[id]++
 	}
 	if w.tracing {
-		w.say(w.named(id), "%s: > frame %d: %s %s %s", from.name, w.frameNo, reg.Action, id, more)
+		w.say(w.named(id), "%s: > frame %d: %s %s %s%s", from.name, w.frameNo, reg.Action, id, more, w.words(id))
 	}
 }
 
@@ -116,5 +116,20 @@ func (w *world) control(from *node, m []byte) {
 				w.log("%s: > has sent frames %d to %d again, forgotten %v", from.name, a.First, a.Last, a.Forgotten)
 			}
 		}
+	}
+}
+
+var tlvWords = map[syncproto.TLV]string{syncproto.TLVCarried: " carried", syncproto.TLVKilled: " killed", syncproto.TLVUnsure: " unsure"}
+
+// wordsIn is what the Linux region of a frame says of its records and deletes,
+// for the trace.
+func wordsIn(b []byte) func(pfstate.ID) string {
+	words := map[pfstate.ID]string{}
+	info := eachExtra(b, func(id pfstate.ID, tlv syncproto.TLV) { words[id] += tlvWords[tlv] })
+	return func(id pfstate.ID) string {
+		if info.Flags&syncproto.InfoCarried != 0 {
+			return " carried" + words[id]
+		}
+		return words[id]
 	}
 }

@@ -36,8 +36,9 @@ type world struct {
 	heard     map[pfstate.ID]int
 	trace     []line
 	names     map[pfstate.ID]key
-	frameNo   uint32 // of the frame that is read
-	digest    uint64 // of all that happened
+	frameNo   uint32                  // of the frame that is read
+	words     func(pfstate.ID) string // what it says of its records beside
+	digest    uint64                  // of all that happened
 }
 
 // complaint is something that must not be, about a connection or about none.
