@@ -28,13 +28,16 @@ func (n *node) dumpPart(i int, alive func() bool) {
 		})
 		return
 	}
-	recs := n.records(i)
+	recs, found := n.records(i)
 	w.at(n.rng.Int64N(2*milli), func() {
 		if !alive() {
 			return
 		}
 		n.read()
 		n.eng.Local(w.now, recs)
+		for _, e := range found {
+			e.untold, e.told = false, w.now
+		}
 		if i+1 < dumpParts {
 			n.dumpPart(i+1, alive)
 			return
@@ -61,13 +64,16 @@ func (n *node) dumpLater(at int64, alive func() bool) {
 	})
 }
 
-// records is a part of the table.
-func (n *node) records(part int) (recs []pfstate.Event) {
+// records is a part of the table, and those entries of it of which not all was
+// told.
+func (n *node) records(part int) (recs []pfstate.Event, untold []*entry) {
 	for _, e := range n.k.list {
 		if int(e.f.Orig.SrcPort)%dumpParts == part && e.ends > n.w.now {
 			recs = append(recs, pfstate.Event{Kind: pfstate.EventDump, Flow: n.k.flow(e)})
-			e.untold = false
+			if e.untold {
+				untold = append(untold, e)
+			}
 		}
 	}
-	return recs
+	return recs, untold
 }

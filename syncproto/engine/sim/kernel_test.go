@@ -32,6 +32,7 @@ type entry struct {
 	conn   *conn // whose packets met it last, nil for what a peer told and no packet has met
 	passed int64 // when the last packet passed here
 	untold bool  // what has become of it was not told, for want of room
+	told   int64 // when a dump made up for that
 }
 
 func (e *entry) key() key { return origKey(&e.f) }

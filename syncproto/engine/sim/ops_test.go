@@ -78,7 +78,7 @@ func (k *kernel) create(op *pfstate.Op, have *entry) pfstate.ResultCode {
 const crossing = 10 * milli
 
 func (k *kernel) update(op *pfstate.Op, e *entry) {
-	if op.Flow.Proto == pfstate.ProtoTCP && op.Flow.ProtoState < e.f.ProtoState && k.w.now-e.passed > crossing && !e.untold {
+	if op.Flow.Proto == pfstate.ProtoTCP && op.Flow.ProtoState < e.f.ProtoState && k.w.now-max(e.passed, e.told) > crossing && !e.untold {
 		k.w.complain(e.key(), "%s: an update takes it from state %d back to %d", k.n.name, e.f.ProtoState, op.Flow.ProtoState)
 	}
 	e.f.ProtoState = op.Flow.ProtoState
