@@ -87,6 +87,24 @@ func TestUndeadPair(t *testing.T) {
 	}
 }
 
+// TestBuriedPair: of a state with two names the end of each is remembered.
+func TestBuriedPair(t *testing.T) {
+	f := udp(1, answered)
+	for n := range uint64(2) {
+		r := ready(t)
+		r.b.say(paired(ins(theirs(5), f), theirs(6), f))
+		r.kernel()
+		ref, _, _ := r.e.tab.ByName(theirs(5))
+		r.e.tab.SetName(ref, pfstate.SideOut, theirs(6))
+		r.b.say(kill(theirs(5)), kill(theirs(6)))
+		r.kernel()
+		r.sent()
+		r.c.hearsay(upd(theirs(5+n), f))
+		r.expect("said", r.until(r.now+second/4), "DEL_C B"+string('5'+rune(n))+" killed")
+		r.expectNames()
+	}
+}
+
 // TestDoubt: hearsay that is further than what passes here renames nothing while
 // another firewall that lets it pass may speak up.
 func TestDoubt(t *testing.T) {
@@ -180,7 +198,7 @@ func TestEndedBeforeDump(t *testing.T) {
 	r.expired(udp(1, answered))
 	r.local(pfstate.Event{Kind: pfstate.EventDumpEnd})
 	r.sent()
-	r.b.hearsay(upd(mine(0), udp(1, answered)))
+	r.b.hearsay(upd(mine(0), left(udp(1, answered), 2)))
 	r.expect("said", r.until(r.now+second/4), "UPD_REQ 0", "DEL_C A0")
 	r.expectNames()
 }

@@ -431,6 +431,7 @@ func (e *Engine) inDelete(x *rx, id pfstate.ID) {
 			e.push(x.now, r) // whatever was said a moment ago: others obey
 		}
 	case !s.Name(pfstate.SideIn).IsZero() && !s.Name(pfstate.SideOut).IsZero():
+		e.buried.put(id, killed)
 		e.tab.ClearName(r, side) // the state goes with its last name
 		e.endedAtPF(x, r)
 	default:

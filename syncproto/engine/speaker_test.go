@@ -147,6 +147,13 @@ func unsure(name pfstate.ID, f pfstate.Flow) item {
 	return it
 }
 
+// paired is a record of one name of a pair, with the other name and what its keys
+// do not tell.
+func paired(it item, other pfstate.ID, f pfstate.Flow) item {
+	it.tlvs = syncproto.AppendPair(nil, &syncproto.Pair{Other: syncproto.ID(other), Addr: f.Reply.Dst, Port: f.Reply.DstPort})
+	return it
+}
+
 // control is something for a peer.
 func control(to uint32, tlvs []byte) item {
 	return item{name: pfstate.ID{CreatorID: to}, tlvs: tlvs}
