@@ -25,24 +25,31 @@ type claim struct {
 	dumped  bool              // the first dump has ended
 	waiting int               // unclaimed states
 	written int               // of those found in the kernel, what a program had written
-	tombs   map[entryKey]bool // unclaimed entries that ended meanwhile; true: killed
+	tombs   map[entryKey]tomb // unclaimed entries that ended meanwhile
 	naming  pfstate.Ref       // cursor of the walk that names the rest, 0 none
 }
 
-func (c *claim) init() { c.active, c.tombs = true, map[entryKey]bool{} }
+// tomb is an entry that nobody had named when it ended.
+type tomb struct {
+	killed bool
+	last   int64 // when its last packet passed
+}
+
+func (c *claim) init() { c.active, c.tombs = true, map[entryKey]tomb{} }
 
 // bury notes that an unclaimed entry ended: a name for it may be the name of
-// the dead.
-func (c *claim) bury(s *pfstate.State, killed bool) {
+// the dead. What had closed was not killed, however it ended: the port may be
+// used again.
+func (c *claim) bury(s *pfstate.State, killed bool, last int64) {
 	if c.active && len(c.tombs) < maxTombs {
-		c.tombs[entryKey{s.Orig, s.Zone[0], s.AF, s.Proto}] = killed
+		c.tombs[entryKey{s.Orig, s.Zone[0], s.AF, s.Proto}] = tomb{killed && !closed(s), last}
 	}
 }
 
 // buryFlow is the same for one that the first dump has not told yet.
-func (c *claim) buryFlow(f *pfstate.Flow, killed bool) {
+func (c *claim) buryFlow(f *pfstate.Flow, killed bool, last int64) {
 	if c.active && !c.dumped && len(c.tombs) < maxTombs {
-		c.tombs[keyOf(f)] = killed
+		c.tombs[keyOf(f)] = tomb{killed && !ended(f), last}
 	}
 }
 
@@ -116,6 +123,9 @@ func (e *Engine) claimed(x *rx, r pfstate.Ref, m *record) {
 	case otherNAT, tcp && behind && (idle < -refreshSlack || !m.carried && !s.Has(pfstate.FlagImported) && idle < refreshSlack):
 		e.reason(ReasonLater) // what the record names is over
 		e.deleteName(now, m.name, false)
+		if !m.other.IsZero() {
+			e.deleteName(now, m.other, false)
+		}
 		e.nameLeft(now, r)
 		return
 	}

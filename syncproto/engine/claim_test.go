@@ -96,6 +96,15 @@ func TestClaimZone(t *testing.T) {
 	r.expectNames("A0", "B5")
 }
 
+// TestClaimPairOver: of an earlier connection both names are told to be over.
+func TestClaimPairOver(t *testing.T) {
+	est := tcp(1, pfstate.TCPEstablished)
+	old := left(masqueraded(est, 8), 432000-100)
+	r := starting(t, masqueraded(est, 7))
+	r.transfer(0, paired(upd(theirs(5), left(est, 432000-100)), theirs(6), old))
+	r.expectSent("DEL_C B5", "DEL_C B6", "INS A0 4:4 unsure")
+}
+
 // TestClaimTombstone: an entry ends before the transfer names it.
 func TestClaimTombstone(t *testing.T) {
 	f := udp(1, assured)
@@ -119,7 +128,7 @@ func TestClaimTombstone(t *testing.T) {
 			tc.end(r)
 			if tc.name == "another ended" {
 				r.killed(f)
-				r.e.claim.tombs = map[entryKey]bool{keyOf(&pfstate.Flow{Orig: udp(2, 0).Orig, AF: f.AF, Proto: f.Proto}): true}
+				r.e.claim.tombs = map[entryKey]tomb{keyOf(&pfstate.Flow{Orig: udp(2, 0).Orig, AF: f.AF, Proto: f.Proto}): {killed: true}}
 			} else {
 				r.killed(udp(2, assured))
 			}
@@ -143,9 +152,23 @@ func TestClaimTombstone(t *testing.T) {
 // passes there: the port may be used again.
 func TestClaimTombstoneClosed(t *testing.T) {
 	f := tcp(1, pfstate.TCPClose)
-	r := starting(t, f)
+	for _, end := range []func(r *desk){func(r *desk) { r.expired(f) }, func(r *desk) { r.killed(f) }} {
+		r := starting(t, f)
+		end(r)
+		r.transfer(syncproto.InfoCarried, upd(theirs(5), tcp(1, pfstate.TCPEstablished)))
+		r.expectOps("create 1")
+		r.expectSent()
+	}
+}
+
+// TestClaimTombstoneOutlived: an entry expires here of which a packet passed
+// elsewhere while no daemon ran: it lives on though its carrier does not say so,
+// for that has just been started again too.
+func TestClaimTombstoneOutlived(t *testing.T) {
+	f := udp(1, assured)
+	r := starting(t, left(f, 1))
 	r.expired(f)
-	r.transfer(syncproto.InfoCarried, upd(theirs(5), tcp(1, pfstate.TCPEstablished)))
+	r.transfer(0, upd(theirs(5), left(f, 40)))
 	r.expectOps("create 1")
 	r.expectSent()
 }

@@ -345,11 +345,11 @@ func (e *Engine) deadHere(x *rx, m *record) (dead, killed bool) {
 	}
 	elsewhere := !m.linux || m.carried
 	f := m.flow()
-	killed, tomb := e.claim.tombs[keyOf(&f)]
+	t, buried := e.claim.tombs[keyOf(&f)]
 	switch {
-	case killed:
+	case t.killed:
 		return true, true
-	case tomb && !elsewhere && !m.isNew:
+	case buried && !elsewhere && !m.isNew && x.now-e.idleThere(m) <= t.last+refreshSlack:
 		return true, false
 	}
 	return e.endedBetweenRuns(x, m), false

@@ -269,7 +269,7 @@ func (e *Engine) localDestroy(now int64, f *pfstate.Flow, asked bool) {
 	r, f := e.find(f)
 	killed := f.Has&pfstate.HasTimeout != 0
 	if r == 0 {
-		e.claim.buryFlow(f, killed)
+		e.claim.buryFlow(f, killed, now-int64(e.cfg.Timeouts.For(f.Proto, f.ProtoState, f.Status))*second)
 		return
 	}
 	s := e.tab.At(r)
@@ -309,7 +309,7 @@ func (e *Engine) gone(now int64, r pfstate.Ref, killed bool) {
 	s.Set(pfstate.FlagInKernel|pfstate.FlagKilled, false)
 	switch {
 	case s.Has(pfstate.FlagUnclaimed):
-		e.claim.bury(s, killed)
+		e.claim.bury(s, killed, now-e.idle(now, s))
 		e.release(r)
 	case killed, s.Carried():
 		e.bury(now, r, killed)
