@@ -215,6 +215,9 @@ func (e *Engine) localNews(now int64, r pfstate.Ref, f *pfstate.Flow) {
 	if c&pfstate.ChangePeers != 0 && (s.InFlight == pfstate.OpUpdate || s.LastOp != 0 && now-s.LastOp < opCrossed) {
 		e.wantOp(r, pfstate.OpGet) // the operation may have taken the entry back
 	}
+	if s.InFlight == pfstate.OpGet {
+		e.wantOp(r, pfstate.OpGet) // the answer may be of the time before
+	}
 	s.Flags |= pfstate.FlagInKernel
 	s.Flags &^= pfstate.FlagRefused | pfstate.FlagDeaf | pfstate.FlagDoubted
 	s.Defer &^= pfstate.DeferPending

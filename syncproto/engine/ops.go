@@ -240,6 +240,9 @@ func (e *Engine) turn(r pfstate.Ref) {
 // old news, and an entry that a dump did not tell.
 func (e *Engine) doneGet(now int64, r pfstate.Ref, res *pfstate.Result) {
 	s := e.tab.At(r)
+	if s.Op == pfstate.OpGet {
+		return // something has happened since it was asked for, and it is asked for again
+	}
 	found := res.Code == pfstate.ResultOK || res.Code == pfstate.ResultReversed
 	switch {
 	case found && res.Flow.Orig != s.Orig && res.Flow.Orig == s.Reply && res.Flow.Reply == s.Orig:
