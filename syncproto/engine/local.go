@@ -81,6 +81,10 @@ func (e *Engine) localNew(now int64, f *pfstate.Flow) {
 		e.deferMade(now, r, f)
 		return
 	}
+	if f.Reply != s.Reply {
+		e.translated(now, r, f)
+		return
+	}
 	if e.madeAnew(now, s, f) || e.reused(now, s, f) && !crossed(now, s, f) {
 		e.reason(ReasonReused)
 		e.bury(now, r, true)
@@ -121,10 +125,32 @@ func opening(f *pfstate.Flow) bool {
 	return f.Proto == pfstate.ProtoTCP && (f.ProtoState == pfstate.TCPSynSent || f.ProtoState == pfstate.TCPSynRecv)
 }
 
+// translated: an event is of an entry with the tuple of r under another
+// translation. There can be one of a tuple only, so it is of a later connection,
+// and if the kernel had the earlier one, that has ended; but it may be of the
+// time before an operation of ours, and then the kernel is asked (gotOther).
+func (e *Engine) translated(now int64, r pfstate.Ref, f *pfstate.Flow) {
+	s := e.tab.At(r)
+	if lags(now, s) {
+		e.reason(ReasonCollision)
+		e.wantOp(r, pfstate.OpGet)
+		return
+	}
+	e.reason(ReasonReused)
+	e.bury(now, r, s.Has(pfstate.FlagInKernel))
+	e.localMade(now, f)
+}
+
+// lags reports whether what the kernel tells may be of the time before an
+// operation of ours that changes the entry.
+func lags(now int64, s *pfstate.State) bool {
+	return writes(s.Op) || writes(s.InFlight) || s.LastOp != 0 && now-s.LastOp < opSettle
+}
+
 // reused reports whether f begins a later connection with the tuple of s. While
 // an operation of ours changes the entry the kernel may merely lag behind.
 func (e *Engine) reused(now int64, s *pfstate.State, f *pfstate.Flow) bool {
-	if writes(s.Op) || writes(s.InFlight) || s.LastOp != 0 && now-s.LastOp < opSettle {
+	if lags(now, s) {
 		return false
 	}
 	if !s.Has(pfstate.FlagInKernel) {
@@ -198,12 +224,6 @@ func (e *Engine) takeTimeout(now int64, s *pfstate.State, f *pfstate.Flow) {
 // caused, and queues what peers have to know.
 func (e *Engine) localNews(now int64, r pfstate.Ref, f *pfstate.Flow) {
 	s := e.tab.At(r)
-	if f.Reply != s.Reply { // the kernel translates it otherwise than the peer said
-		e.reason(ReasonCollision)
-		e.tab.UnlinkTuples(r)
-		s.Reply = f.Reply
-		e.tab.LinkTuples(r)
-	}
 	c := e.tab.Absorb(s, f)
 	pending := s.Op != 0 || s.InFlight != 0
 	switch {
@@ -256,6 +276,8 @@ func (e *Engine) localChange(now int64, f *pfstate.Flow) {
 		e.localMade(now, f)
 	case e.misheld(e.tab.At(r), f):
 		e.putOut(r, f)
+	case f.Reply != e.tab.At(r).Reply:
+		e.translated(now, r, f)
 	case e.reused(now, e.tab.At(r), f) && !crossed(now, e.tab.At(r), f):
 		e.reason(ReasonReused)
 		e.bury(now, r, true)

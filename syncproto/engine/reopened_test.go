@@ -62,6 +62,63 @@ func TestMadeOtherwise(t *testing.T) {
 	}
 }
 
+// TestMadeOtherwiseThanTold: the kernel makes an entry where it does not have
+// the one that a peer told: who is right the peer is told by the times.
+func TestMadeOtherwiseThanTold(t *testing.T) {
+	told, made := udp(1, assured), masqueraded(udp(1, fresh), 9)
+	t.Run("it had no room", func(t *testing.T) {
+		r := ready(t)
+		r.b.say(ins(theirs(5), told))
+		r.ops()
+		r.done(pfstate.ResultFull)
+		r.pass(2 * second)
+		r.sent()
+		r.made(made)
+		r.expectSent("DEL_C B5", "INS A0 1:0")
+	})
+	t.Run("it is being asked to", func(t *testing.T) {
+		r := ready(t)
+		r.b.say(ins(theirs(5), told))
+		r.ops()
+		r.made(made)
+		r.expectSent()
+		r.done(pfstate.ResultExists)
+		r.expectOps("get 1")
+		r.doneFlow(pfstate.ResultOK, made)
+		r.expectNames("B5") // nobody can tell yet
+		r.pass(10 * second)
+		r.sent()
+		r.dump(made)
+		r.expectOps("create 1")
+		r.done(pfstate.ResultExists)
+		r.expectOps("get 1")
+		r.doneFlow(pfstate.ResultOK, made)
+		r.expectSent("UPD_REQ B5")
+		r.b.say(upd(theirs(5), left(told, 100)))
+		r.expectOps("get 1")
+		r.doneFlow(pfstate.ResultOK, made)
+		r.expectSent("DEL_C B5", "INS A0 1:0")
+	})
+}
+
+// TestAnswerOvertaken: an event is read before the answer to a question that was
+// asked before it: the answer says nothing.
+func TestAnswerOvertaken(t *testing.T) {
+	r := ready(t)
+	f := udp(1, fresh)
+	r.made(f)
+	r.pass(2 * second)
+	r.sent()
+	r.dump()
+	r.expectOps("get 1")
+	r.changed(udp(1, answered))
+	r.done(pfstate.ResultMissing)
+	r.expectOps("get 1")
+	r.doneFlow(pfstate.ResultOK, udp(1, answered))
+	r.expectSent("UPD_C A0 2:1")
+	r.expectNames("A0")
+}
+
 // TestPairTranslatedOtherwise: of a pf's pair one half fits an entry that
 // packets made, the other does not: it is an earlier connection's, and nothing
 // happens to the entry.
