@@ -28,7 +28,7 @@ shift $((OPTIND - 1))
 [ $# -eq 1 ] || usage
 
 modules='nf_tables nft_ct nft_chain_nat nft_nat nft_masq nft_queue nft_log nft_objref
-	nft_reject_inet nft_compat nfnetlink_queue nf_conntrack_netlink nf_nat
+	nft_reject_inet nft_synproxy nft_compat nfnetlink_queue nf_conntrack_netlink nf_nat
 	nfnetlink_cttimeout xt_NFQUEUE xt_conntrack xt_CT xt_nat xt_MASQUERADE
 	xt_tcpudp xt_mark xt_addrtype iptable_filter iptable_nat iptable_mangle iptable_raw
 	ip6table_filter ip6table_mangle ip6table_raw nf_conntrack_ftp nf_nat_ftp
