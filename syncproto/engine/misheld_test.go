@@ -46,3 +46,17 @@ func TestMisheld(t *testing.T) {
 		})
 	}
 }
+
+// TestCarrierStays: a peer that does not carry a connection has it translated
+// otherwise. That ends nothing where it lives.
+func TestCarrierStays(t *testing.T) {
+	r := ready(t)
+	r.made(masqueraded(udp(1, assured), 9))
+	r.expectSent("INS A0 2:2")
+	r.pass(3 * second)
+	r.b.hearsay(ins(theirs(5), masqueraded(udp(1, assured), 8)))
+	r.expectOps()
+	r.expectNames("A0")
+	r.expectReason(ReasonCollision, 1)
+	r.expectSent("UPD A0 2:2")
+}
