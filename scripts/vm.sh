@@ -44,15 +44,20 @@ newest() {
 		awk '/Depends: linux-image/ { print $2; exit }'
 }
 
+# Several may run at once: what they share appears whole, and what another
+# edition of this file needs stays for a day.
+
 # kernel unpacks the newest stock kernel once.
 kernel() {
 	[ -d "$cache/kernel/lib/modules" ] && return
-	mkdir -p "$cache/kernel"
-	local package
+	local package new
+	new=$(mktemp -d "$cache/new.XXXXXX")
 	package=$(newest)
 	[ -n "$package" ] || package=$(apt-get update -qq && newest)
-	(cd "$cache" && apt-get download -q "$package" && dpkg-deb -x "$package"_*.deb kernel)
-	/sbin/depmod -b "$cache/kernel" "$(version)"
+	(cd "$new" && apt-get download -q "$package" && dpkg-deb -x "$package"_*.deb kernel)
+	/sbin/depmod -b "$new/kernel" "$(ls "$new/kernel/lib/modules")"
+	mv -T "$new/kernel" "$cache/kernel" || [ -d "$cache/kernel/lib/modules" ]
+	rm -rf "$new"
 }
 
 version() { ls "$cache/kernel/lib/modules"; }
@@ -84,7 +89,7 @@ add_modules() {
 base() {
 	image=$cache/base-$(version)-$(cksum <scripts/vm.sh | cut -d' ' -f1).cpio.gz
 	[ ! -s "$image" ] || return 0
-	rm -f "$cache"/base-*.cpio.gz
+	find "$cache" -maxdepth 1 -name 'base-*' -mmin +1440 -delete
 	local root tool x
 	root=$(mktemp -d)
 	mkdir -p "$root"/{bin,sbin,usr/bin,usr/sbin,lib,lib64,proc,sys,dev,tmp,etc,root}
@@ -127,8 +132,8 @@ base() {
 		poweroff -f
 	INIT
 	chmod +x "$root/init"
-	(cd "$root" && find . | cpio -o -H newc --quiet | gzip -1) >"$image.new"
-	mv "$image.new" "$image"
+	(cd "$root" && find . | cpio -o -H newc --quiet | gzip -1) >"$image.$$"
+	mv "$image.$$" "$image"
 	rm -rf "$root"
 }
 
