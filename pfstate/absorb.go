@@ -127,7 +127,7 @@ func (t *Table) absorbExtra(s *State, f *Flow) Change {
 		x.Helper = f.Helper
 	}
 	if has&HasSeqAdj != 0 {
-		x.absorbSeqAdj(&f.SeqAdj)
+		x.absorbSeqAdj(&f.SeqAdj, s.Has(FlagImported))
 	}
 	if has&HasSynproxy != 0 {
 		x.Proxy = f.Proxy
@@ -142,11 +142,14 @@ func (t *Table) absorbExtra(s *State, f *Flow) Change {
 }
 
 // absorbSeqAdj takes over the adjustments of directions that have one. A kernel
-// does not take one back; where it has none ours is on its way into it.
-func (x *Extra) absorbSeqAdj(adj *[2]SeqAdj) {
+// does not take one back; where it has none, or of an imported entry another one
+// that is the same for all sequence numbers, ours is on its way into it.
+func (x *Extra) absorbSeqAdj(adj *[2]SeqAdj, imported bool) {
 	for dir, a := range adj {
-		if a != (SeqAdj{}) {
-			x.SeqAdj[dir] = a
+		have := &x.SeqAdj[dir]
+		behind := imported && *have != (SeqAdj{}) && have.Plain() && a.Plain()
+		if a != (SeqAdj{}) && !behind {
+			*have = a
 		}
 	}
 }

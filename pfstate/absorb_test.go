@@ -234,3 +234,39 @@ func TestExtraReuse(t *testing.T) {
 		t.Errorf("%d extras for one state", len(tab.extra))
 	}
 }
+
+// TestAbsorbSeqAdj: a kernel that is behind takes no adjustment back, and one
+// that has a later one is believed.
+func TestAbsorbSeqAdj(t *testing.T) {
+	plain := func(d int32) SeqAdj { return SeqAdj{Before: d, After: d} }
+	for _, tc := range []struct {
+		name             string
+		have, told, want SeqAdj
+		imported         bool
+	}{
+		{"first", SeqAdj{}, plain(5), plain(5), false},
+		{"none", plain(5), SeqAdj{}, plain(5), false},
+		{"none of ours", plain(5), SeqAdj{}, plain(5), true},
+		{"another proxied", plain(5), plain(6), plain(6), false},
+		{"not yet ours", plain(5), plain(6), plain(5), true},
+		{"on top of ours", plain(5), SeqAdj{100, 5, 8}, SeqAdj{100, 5, 8}, true},
+		{"moved on", SeqAdj{100, 5, 8}, SeqAdj{200, 8, 9}, SeqAdj{200, 8, 9}, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			for dir := range 2 {
+				f := kernelFlow(ProtoTCP)
+				tab := NewTable(1)
+				s := stateOf(tab, &f)
+				s.Set(FlagImported, tc.imported)
+				x := tab.NeedExtra(s)
+				x.SeqAdj[dir], x.SeqAdj[1-dir], x.Has = tc.have, plain(1), HasSeqAdj
+				f.SeqAdj[dir] = tc.told
+				f.Has |= HasSeqAdj
+				tab.Absorb(s, &f)
+				if got := x.SeqAdj; got[dir] != tc.want || got[1-dir] != plain(1) {
+					t.Errorf("%v, want %v", got, tc.want)
+				}
+			}
+		})
+	}
+}

@@ -61,6 +61,9 @@ type SeqAdj struct {
 	After  int32  // offset_after
 }
 
+// Plain reports whether it adds the same to all sequence numbers.
+func (a *SeqAdj) Plain() bool { return a.Before == a.After }
+
 // Synproxy is what the kernel's proxy that opened a connection goes by (struct
 // nf_conn_synproxy): the client's timestamps are not the server's. Its direction
 // is the entry's: of the other it means nothing.

@@ -18,7 +18,7 @@ import "github.com/pfsync/pfsync/pfstate"
 // plainDiff is what an adjustment adds to all sequence numbers of a direction;
 // ok is false if that depends on the number.
 func plainDiff(a *pfstate.SeqAdj) (diff uint32, ok bool) {
-	return uint32(a.After), a.Before == a.After
+	return uint32(a.After), a.Plain()
 }
 
 // takeModulation takes over by how much the maker of a record changes sequence
