@@ -137,6 +137,7 @@ func machineFaults() []fault {
 		{name: "receiver flushed", begin: flush, end: nothing, loses: true},
 		{name: "answers another way", back: true, begin: nothing, end: nothing, loses: true},
 		{name: "ports used again at once", reuse: true, begin: nothing, end: nothing, loses: true},
+		poor(),
 	}
 }
 
