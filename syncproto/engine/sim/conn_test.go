@@ -114,6 +114,22 @@ func (w *world) open(no int, spec *connSpec) {
 		tcp = pfstate.TCPSynSent
 	}
 	c.send(packet{c: c, tcp: tcp, first: true}, milli+c.rng.Int64N(20*milli))
+	c.burst()
+}
+
+// burst sends some packets after the first without waiting for an answer, as
+// many a client of UDP does. They go where the first one went, in their order.
+func (c *conn) burst() {
+	if c.proto != pfstate.ProtoUDP || c.seed%4 != 0 {
+		return
+	}
+	for i := range int64(3) {
+		c.w.at((1+i)*milli/3, func() {
+			if n := c.w.path(c, false); n != nil {
+				n.forward(&packet{c: c, first: true}, func(bool) {})
+			}
+		})
+	}
 }
 
 // send lets a packet pass where it has to; next is when the next one goes.

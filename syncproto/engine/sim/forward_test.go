@@ -80,9 +80,6 @@ func (n *node) heldFlow(p *packet, kind engine.HeldKind) pfstate.Flow {
 // releases lets go what the engine says may pass. Each packet is released once,
 // in its order among those of its connection, and never later than deferdelay.
 func (n *node) releases() {
-	if len(n.held) == 0 {
-		return
-	}
 	for _, no := range n.eng.Releases(nil) {
 		i := n.heldIndex(no)
 		if i < 0 {
