@@ -127,17 +127,10 @@ func opening(f *pfstate.Flow) bool {
 
 // translated: an event is of an entry with the tuple of r under another
 // translation. There can be one of a tuple only, so it is of a later connection,
-// and if the kernel had the earlier one, that has ended; but it may be of the
-// time before an operation of ours, and then the kernel is asked (gotOther).
+// and if the kernel had the earlier one, that has ended.
 func (e *Engine) translated(now int64, r pfstate.Ref, f *pfstate.Flow) {
-	s := e.tab.At(r)
-	if lags(now, s) {
-		e.reason(ReasonCollision)
-		e.wantOp(r, pfstate.OpGet)
-		return
-	}
 	e.reason(ReasonReused)
-	e.bury(now, r, s.Has(pfstate.FlagInKernel))
+	e.bury(now, r, e.tab.At(r).Has(pfstate.FlagInKernel))
 	e.localMade(now, f)
 }
 
@@ -276,6 +269,9 @@ func (e *Engine) localChange(now int64, f *pfstate.Flow) {
 		e.localMade(now, f)
 	case e.misheld(e.tab.At(r), f):
 		e.putOut(r, f)
+	case f.Reply != e.tab.At(r).Reply && lags(now, e.tab.At(r)):
+		e.reason(ReasonCollision)
+		e.wantOp(r, pfstate.OpGet) // gotOther judges
 	case f.Reply != e.tab.At(r).Reply:
 		e.translated(now, r, f)
 	case e.reused(now, e.tab.At(r), f) && !crossed(now, e.tab.At(r), f):

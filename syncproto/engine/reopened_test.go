@@ -63,42 +63,56 @@ func TestMadeOtherwise(t *testing.T) {
 }
 
 // TestMadeOtherwiseThanTold: the kernel makes an entry where it does not have
-// the one that a peer told: who is right the peer is told by the times.
+// the one that a peer told. It ends here, not where it may pass.
 func TestMadeOtherwiseThanTold(t *testing.T) {
 	told, made := udp(1, assured), masqueraded(udp(1, fresh), 9)
-	t.Run("it had no room", func(t *testing.T) {
-		r := ready(t)
-		r.b.say(ins(theirs(5), told))
-		r.ops()
-		r.done(pfstate.ResultFull)
-		r.pass(2 * second)
-		r.sent()
-		r.made(made)
-		r.expectSent("DEL_C B5", "INS A0 1:0")
-	})
-	t.Run("it is being asked to", func(t *testing.T) {
-		r := ready(t)
-		r.b.say(ins(theirs(5), told))
-		r.ops()
-		r.made(made)
-		r.expectSent()
-		r.done(pfstate.ResultExists)
-		r.expectOps("get 1")
-		r.doneFlow(pfstate.ResultOK, made)
-		r.expectNames("B5") // nobody can tell yet
-		r.pass(10 * second)
-		r.sent()
-		r.dump(made)
-		r.expectOps("create 1")
-		r.done(pfstate.ResultExists)
-		r.expectOps("get 1")
-		r.doneFlow(pfstate.ResultOK, made)
-		r.expectSent("UPD_REQ B5")
-		r.b.say(upd(theirs(5), left(told, 100)))
-		r.expectOps("get 1")
-		r.doneFlow(pfstate.ResultOK, made)
-		r.expectSent("DEL_C B5", "INS A0 1:0")
-	})
+	for _, tc := range []struct {
+		name string
+		code pfstate.ResultCode
+		wait int64
+	}{
+		{"it had no room", pfstate.ResultFull, 2 * second},
+		{"it is being asked to", 0, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := ready(t)
+			r.b.say(ins(theirs(5), told))
+			r.ops()
+			if tc.code != 0 {
+				r.done(tc.code)
+			}
+			r.pass(tc.wait)
+			r.sent()
+			r.made(made)
+			r.expectSent("DEL_C B5", "INS A0 1:0")
+		})
+	}
+}
+
+// TestChangedOtherwise: an event of another translation that may be of the time
+// before an operation of ours has the kernel asked.
+func TestChangedOtherwise(t *testing.T) {
+	told, held := udp(1, assured), masqueraded(udp(1, answered), 9)
+	r := ready(t)
+	r.b.say(ins(theirs(5), told))
+	r.ops()
+	r.changed(held)
+	r.done(pfstate.ResultExists)
+	r.expectOps("get 1")
+	r.doneFlow(pfstate.ResultOK, held)
+	r.expectNames("B5") // nobody can tell yet
+	r.pass(10 * second)
+	r.sent()
+	r.dump(held)
+	r.expectOps("create 1")
+	r.done(pfstate.ResultExists)
+	r.expectOps("get 1")
+	r.doneFlow(pfstate.ResultOK, held)
+	r.expectSent("UPD_REQ B5")
+	r.b.say(upd(theirs(5), left(told, 100)))
+	r.expectOps("get 1")
+	r.doneFlow(pfstate.ResultOK, held)
+	r.expectSent("DEL_C B5", "INS A0 2:1")
 }
 
 // TestAnswerOvertaken: an event is read before the answer to a question that was
