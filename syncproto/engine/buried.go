@@ -96,13 +96,14 @@ func (e *Engine) unsureEnd(s *pfstate.State) {
 	}
 }
 
-// tellEnd repeats a delete for a peer that has not heard it, if there was one.
+// tellEnd repeats a delete for a peer that has not heard it, if there was one. It
+// is as long as the question, so that it costs the peer nothing of its share.
 func (e *Engine) tellEnd(x *rx, id pfstate.ID) {
 	b := e.buried.slot(id)
 	if b.id != id && e.ended(id) {
 		e.buried.put(id, false)
 	}
-	if b.id != id || b.at != 0 && x.now-b.at < answerPace || !e.mayReply(x.now, x.peer) {
+	if b.id != id || b.at != 0 && x.now-b.at < answerPace {
 		return
 	}
 	b.again, b.at = min(b.again+1, buriedAgain), x.now

@@ -264,8 +264,8 @@ func (e *Engine) checkEnd(now int64, how Outcome) {
 		p.doubtAt = now + doubtAgain
 	case how == VerifyEqual:
 		p.doubt, p.missed = false, false
-	case how == VerifySilent: // when it is heard again there is doubt again
-		p.doubt = false
+	case how == VerifySilent: // when it is heard again
+		p.doubtAt = now + doubtAfter
 	case p.doubtTries+1 >= doubtTries:
 		p.doubt, p.missed = false, false
 		e.bulkQuietly(now)

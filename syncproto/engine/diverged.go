@@ -42,6 +42,10 @@ func (e *Engine) doubtOurs(now int64) {
 // forgive forgets which differences could not be healed.
 func (p *Peer) forgive() { p.explained, p.lasting, p.unhealed = nil, nil, 0 }
 
+// missing reports whether frames of a peer were lost for good, and what they told
+// is to be found out. One that is silent cannot be asked.
+func (p *Peer) missing() bool { return p.doubt && p.missed && !p.silent }
+
 // differs reports whether a difference from a peer's table is known, or frames
 // were lost for good and what they told is not known yet.
 func (e *Engine) differs() bool {
@@ -49,7 +53,7 @@ func (e *Engine) differs() bool {
 		return true
 	}
 	for i := range e.peers.list {
-		if p := &e.peers.list[i]; p.used && (p.unhealed > 0 || p.doubt && p.missed) {
+		if p := &e.peers.list[i]; p.used && (p.unhealed > 0 || p.missing()) {
 			return true
 		}
 	}
@@ -64,7 +68,7 @@ func (e *Engine) lasting() (n int) {
 	}
 	for i := range e.peers.list {
 		if p := &e.peers.list[i]; p.used {
-			if p.doubt && p.missed {
+			if p.missing() {
 				return 0
 			}
 			n += p.unhealed

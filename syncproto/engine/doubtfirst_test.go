@@ -61,3 +61,42 @@ func TestManyKilled(t *testing.T) {
 	f.loss = 0
 	f.until(15*second, "equal tables", func() bool { return f.equal() == "" })
 }
+
+// TestDoubtOutlastsSilence: what is to be found out about a peer is found out
+// when it is heard again, though it was not restarted.
+func TestDoubtOutlastsSilence(t *testing.T) {
+	f := newFleet(t, 2)
+	f.fill(100)
+	a, b := f.ships[0], f.ships[1]
+	b.forget(flowN(7))
+	b.e.missed(f.now, &b.e.peers.list[0])
+	a.mute = true
+	f.pass(2 * linuxSilent)
+	if b.e.differs() {
+		t.Error("a peer that is gone is said to differ")
+	}
+	a.mute = false
+	f.until(4*second, "equal tables", func() bool { return f.equal() == "" })
+}
+
+// TestManyMissed: a peer that was deaf while most of what it has ended asks for
+// that, and is told at once.
+func TestManyMissed(t *testing.T) {
+	f := newFleet(t, 2)
+	a, b := f.ships[0], f.ships[1]
+	n := manyNames()
+	f.crowd(a, n)
+	b.deaf = true
+	for i := range n * 2 / 3 {
+		flow := flowN(i)
+		delete(a.kernel, keyOf(&flow))
+		flow.Has &^= pfstate.HasTimeout
+		a.e.Local(f.now, []pfstate.Event{event(pfstate.EventDestroy, flow)})
+		if i%200 == 199 {
+			f.step()
+		}
+	}
+	f.pass(2 * second)
+	b.deaf = false
+	f.until(10*second, "equal tables", func() bool { return f.equal() == "" })
+}
