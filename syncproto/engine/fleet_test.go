@@ -103,7 +103,7 @@ func (f *fleet) work(s *ship) {
 		f.dump(s)
 	}
 	buf := make([]byte, 0, 1500)
-	for range 10_000 {
+	for range 100_000 {
 		fr, ok := s.e.NextFrame(f.now, buf)
 		if !ok {
 			return

@@ -102,3 +102,31 @@ func TestFlushMany(t *testing.T) {
 		t.Errorf("of %d A has %d entries, %d states, B has %d and %d", n, len(a.kernel), a.e.tab.Len(), len(b.kernel), b.e.tab.Len())
 	}
 }
+
+// restart starts a ship's engine anew, so long after the last, with its kernel's
+// table as it is.
+func (f *fleet) restart(s *ship, down int64) {
+	last, _ := s.e.Settled(f.now, nil)
+	cfg := s.e.cfg
+	cfg.StartID, cfg.Epoch = cfg.StartID+1<<32, NextEpoch(cfg.Epoch)
+	cfg.KernelKept, cfg.KnownPeers, cfg.DownFor, cfg.LastRun = true, 1, timeDuration(down), last
+	s.e = New(f.now, cfg)
+	s.e.Link(f.now, Link{Up: true, Self: s.addr, MTU: 1500})
+	f.dump(s)
+}
+
+// TestBulkOfEnded: a transfer of what has ended, which nobody acknowledges, is as
+// fast as another.
+func TestBulkOfEnded(t *testing.T) {
+	const n = 10_000
+	f := newFleet(t, 2)
+	a := f.ships[0]
+	f.crowd(a, n)
+	for i := range n / 2 {
+		flow := flowN(i)
+		delete(a.kernel, keyOf(&flow))
+	}
+	f.restart(a, 10*second)
+	f.until(second, "in sync", func() bool { return a.e.bulk.state == SyncOK })
+	f.until(5*second, "equal tables", func() bool { return f.equal() == "" })
+}

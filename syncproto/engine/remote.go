@@ -405,6 +405,7 @@ func (e *Engine) inDelete(x *rx, id pfstate.ID) {
 	if x.info != nil {
 		e.graves.put(id, x.index, x.info.Frame)
 	}
+	e.serveAck(x.peer, id) // what has ended there is not acknowledged, but heard
 	r, side, ok := e.tab.ByName(id)
 	killed := e.extraFlag(x, id, syncproto.TLVKilled)
 	if !ok {
