@@ -104,11 +104,15 @@ func (e *Engine) Held(now int64, pkt uint32, kind HeldKind, f *pfstate.Flow) {
 		e.heldReply(now, pkt, f)
 		return
 	}
-	if e.cfg.Filter.Match(f) || kind == HeldGuess && *e.guess(f) {
+	if e.cfg.Filter.Match(f) {
 		e.pass(pkt)
 		return
 	}
 	r, seen := e.find(f)
+	if kind == HeldGuess && *e.guess(f) && (r == 0 || e.tab.At(r).Defer&pfstate.DeferPending == 0) { // else there are some before it
+		e.pass(pkt)
+		return
+	}
 	if r != 0 && e.laterThan(now, r, seen) {
 		e.reason(ReasonReused)
 		e.bury(now, r, true)

@@ -221,6 +221,28 @@ func TestDeferGuess(t *testing.T) {
 	}
 }
 
+// TestDeferGuessOrder: that connections of an address are translated is learned
+// of one while packets of another are held: those that follow do not overtake.
+func TestDeferGuessOrder(t *testing.T) {
+	r := ready(t, deferring)
+	first, other := udp(1, fresh), udp(1, fresh)
+	other.Orig.SrcPort++
+	other.Reply = other.Orig.Inverse(other.Proto)
+	r.hold(HeldGuess, first, 1)
+	r.hold(HeldGuess, other, 2)
+	r.sent()
+	r.b.say(insAck(mine(0)))
+	r.made(masqueraded(first, 9))
+	r.e.Releases(nil)
+	if got := r.hold(HeldGuess, other, 3); got != nil {
+		t.Errorf("overtakes: %v", got)
+	}
+	r.b.say(insAck(mine(1)))
+	if got := r.e.Releases(nil); !slices.Equal(got, []uint32{2, 3}) {
+		t.Errorf("acknowledged: %v", got)
+	}
+}
+
 // TestDeferLoose: an answer that is there before the kernel's event waits for
 // it, but not for ever.
 func TestDeferLoose(t *testing.T) {
