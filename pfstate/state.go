@@ -115,6 +115,7 @@ type State struct {
 	Src, Dst Peer // of the sender of the first packet, and of the other
 
 	bucket uint16 // whose sum digest is in
+	Source uint8  // 1 + number of the peer that told of it, as the engine counts them and marks it; 0 none
 
 	Created   int64
 	Expire    int64 // when it ends unless it lives on

@@ -135,7 +135,8 @@ type Engine struct {
 	clrs    []syncproto.Clr
 
 	refusals refusals
-	clrWalks bucket // walks for CLR of all sources
+	evict    pfstate.Ref // cursor of evictFor
+	clrWalks bucket      // walks for CLR of all sources
 	scratch  scratch
 }
 

@@ -300,7 +300,7 @@ func (e *Engine) insert(x *rx, m *record) {
 	case !x.peer.admitInsert(x.now):
 		e.refuse(x, m, ReasonRateInsert)
 		return
-	case !e.roomFor():
+	case !e.roomFor() && !e.evictFor(x, m):
 		e.refuse(x, m, ReasonMaxStates)
 		return
 	case m.expire == 0 && m.linux:
@@ -315,6 +315,7 @@ func (e *Engine) insert(x *rx, m *record) {
 	s.Orig, s.Reply, s.Zone = m.orig, m.reply, m.zone
 	s.Created = x.now - int64(m.age)*second
 	s.Flags = pfstate.FlagImported | pfstate.FlagAnnounced
+	s.Source = sourceOf(x, m)
 	e.tab.LinkTuples(r)
 	if dead, side, ok := e.tab.ByName(m.name); ok {
 		e.tab.ClearName(dead, side) // of an earlier connection, which the kernel is to delete

@@ -61,8 +61,9 @@ func (e *Engine) Settled(now int64, peers []PeerRun) (s Settled, ok bool) {
 		}
 	}
 	over = over && (e.bulk.was || e.nobody()) // a peer that was not there may know more
+	evicted := e.Stats.Reason[ReasonEvicted]
 	refused := e.Stats.Reason[ReasonMaxStates] + e.Stats.Reason[ReasonRateInsert] + e.Stats.Reason[ReasonKernelFull]
-	s = Settled{Whole: e.cfg.KernelKept && e.cfg.LastRun.Whole || over && refused == 0, Peers: peers}
+	s = Settled{Whole: (e.cfg.KernelKept && e.cfg.LastRun.Whole || over && refused == 0) && evicted == 0, Peers: peers}
 	if !e.serve.active { // who asks for our table may have lost its own
 		s.OnlyPF = e.onlyPF.name()
 	}

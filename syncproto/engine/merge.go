@@ -9,6 +9,7 @@ import (
 func (e *Engine) updateAlias(x *rx, r pfstate.Ref, m *record) {
 	e.deferKnown(r, DeferUpdated)
 	s := e.tab.At(r)
+	e.vouch(x, s, m)
 	if !m.compressed {
 		if m.orig == s.Reply && m.reply == s.Orig {
 			m.reverse()
@@ -22,6 +23,7 @@ func (e *Engine) updateAlias(x *rx, r pfstate.Ref, m *record) {
 func (e *Engine) updateKnown(x *rx, r pfstate.Ref, m *record) {
 	e.deferKnown(r, DeferUpdated)
 	s := e.tab.At(r)
+	e.vouch(x, s, m)
 	if !m.carried && !s.Has(pfstate.FlagInKernel) && int64(m.expire)*second <= refreshSlack {
 		return // it is over there too
 	}
@@ -244,6 +246,7 @@ func (e *Engine) otherHalf(m *record) pfstate.Ref {
 func (e *Engine) meet(x *rx, r pfstate.Ref, m *record) {
 	e.deferKnown(r, DeferUpdated)
 	s := e.tab.At(r)
+	e.vouch(x, s, m)
 	switch {
 	case s.Has(pfstate.FlagUnclaimed):
 		e.claimed(x, r, m)

@@ -52,6 +52,7 @@ const (
 	ReasonBadSrc                        // not from the syncpeer
 	ReasonTooManyPeers                  // more sources than we listen to
 	ReasonMaxStates                     // a peer's state beyond maxstates
+	ReasonEvicted                       // one of a peer that made room for one of a peer known for longer
 	ReasonRateInsert                    // a peer's inserts beyond its rate
 	ReasonRateBulk                      // a peer's bulk requests beyond its rate
 	ReasonRateReply                     // records that a peer would make us send beyond its share
@@ -96,7 +97,7 @@ const (
 
 var reasonNames = [Reasons]string{
 	"delrefused", "collision", "alias", "later", "reused", "hostidclash", "ownframe", "badsrc", "toomanypeers",
-	"maxstates", "rateinsert", "ratebulk", "ratereply", "rateclr", "unfit", "afto", "rdomain", "synproxy", "routeto", "nosync", "creatorzero", "overrun", "reconciled", "lost", "revived",
+	"maxstates", "evicted", "rateinsert", "ratebulk", "ratereply", "rateclr", "unfit", "afto", "rdomain", "synproxy", "routeto", "nosync", "creatorzero", "overrun", "reconciled", "lost", "revived",
 	"framelost", "frameasked", "frameresent",
 	"checks", "checkasked", "checktold", "checkbuckets", "checkdiffered", "checkhealed", "checkunhealed", "badcheck", "checkdropped", "reqdropped", "deletelate", "leftover", "expectunfit",
 	"kernexists", "kernfull", "kernunsupported", "kerninvalid", "kernbusy", "kerndenied", "kernerror", "kernother",

@@ -20,7 +20,8 @@ const floodEnv = "PFSYNC_FLOOD_FRAMES"
 
 const (
 	floodMax   = 20000 // maxstates, at most
-	floodLocal = 20    // entries made during each
+	floodLocal = 20    // entries made on either side during each
+	floodPeer  = 1 << 19
 
 	// mostFlooded is how much more memory of its own a daemon may have after all
 	// floods than before them, in kilobytes: the states, and every queue full.
@@ -192,8 +193,8 @@ func (h *host) hostID() uint32 {
 }
 
 // TestFlood: whatever comes, from one source or from a thousand, the memory of
-// the daemon stays bounded, its own states stay, and its own news reach the
-// peer.
+// the daemon stays bounded, its own states stay, its own news reach the peer, and
+// the peer's reach its kernel.
 func TestFlood(t *testing.T) {
 	frames := envNumber(t, floodEnv, 400)
 	p := &pair{Topology: nstest.NewTopology(t, nstest.Options{})}
@@ -206,11 +207,14 @@ func TestFlood(t *testing.T) {
 	from, made := newFlooder(t, p.FW[1], nstest.SyncDev), 0
 	more := func() {
 		kernelFlowsFrom(t, p.FW[0], pfstate.OpCreate, made, floodLocal)
+		kernelFlowsFrom(t, p.FW[1], pfstate.OpCreate, floodPeer+made, floodLocal)
 		made += floodLocal
 	}
 	arrived := func() error {
-		if n := kernelCount(t, p.FW[1], pfstate.ProtoUDP); n != made {
-			return fmt.Errorf("%d of %d", n, made)
+		for i, fw := range p.FW {
+			if n := kernelCount(t, fw, pfstate.ProtoUDP); n != 2*made {
+				return fmt.Errorf("firewall %d has %d of %d", i, n, 2*made)
+			}
 		}
 		return nil
 	}
@@ -223,7 +227,7 @@ func TestFlood(t *testing.T) {
 			go func() { defer close(done); from.blow(&floods[i], sources, frames, id) }()
 			more()
 			<-done
-			nstest.EventuallyNil(t, patience, arrived, floods[i].name+": local states at the peer")
+			nstest.EventuallyNil(t, patience, arrived, floods[i].name+": local states at the peer, and the peer's here")
 			kb := anonymous(t, pid)
 			t.Logf("%s, %d sources: %d kB", floods[i].name, sources, kb)
 			if kb-before > mostFlooded {
@@ -231,7 +235,8 @@ func TestFlood(t *testing.T) {
 			}
 		}
 	}
-	if n := kernelCount(t, p.FW[0], pfstate.ProtoUDP); n != made {
-		t.Errorf("%d local entries of %d are left", n, made)
+	var st control.Stats
+	if err := json.Unmarshal([]byte(h.ctl("-j", "pfsync0", "stats")), &st); err != nil || st.Reasons["evicted"] == 0 {
+		t.Errorf("nothing made room: %v, %v", st.Reasons, err)
 	}
 }
