@@ -319,6 +319,7 @@ const (
 	// for a live insert may stand behind all of it.
 	maxMarksLinux = 8
 	markLost      = 200 * milli // after that no acknowledgement will come
+	markDeaf      = 50 * milli  // the same once none came: what is not taken is not acknowledged
 )
 
 // serve is the answer to bulk requests: a walk over the table that all who
@@ -332,8 +333,9 @@ type serve struct {
 	records    int         // since the last mark
 	sent       int         // in all
 	marks      [maxMarksLinux * 2]pfstate.ID
-	marked     int // marks set so far
-	acked      int // of them acknowledged, by the slowest who acknowledges
+	marked     int  // marks set so far
+	acked      int  // of them acknowledged, by the slowest who acknowledges
+	deaf       bool // the last ones were not
 	by         [maxAckers]acker
 	lastFrame  int64
 }
@@ -398,7 +400,7 @@ func (e *Engine) serveAck(p *Peer, id pfstate.ID) {
 		}
 		for i := range v.by {
 			if v.by[i].addr == p.Addr {
-				v.by[i].acked = max(v.by[i].acked, m+1)
+				v.by[i].acked, v.deaf = max(v.by[i].acked, m+1), false
 			}
 		}
 	}
@@ -426,6 +428,9 @@ func (v *serve) window() (marks int, pace int64) {
 			return maxMarks, blindPace
 		}
 	}
+	if v.deaf {
+		return maxMarksLinux, markDeaf
+	}
 	return maxMarksLinux, markLost
 }
 
@@ -443,6 +448,7 @@ func (e *Engine) serveForget(now int64) {
 	if pace == blindPace || v.marked-v.acked < marks {
 		return
 	}
+	v.deaf = true
 	for i := range v.by {
 		if !e.peers.livingAt(now, v.by[i].addr) {
 			v.by[i] = acker{}

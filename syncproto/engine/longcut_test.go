@@ -130,3 +130,21 @@ func TestBulkOfEnded(t *testing.T) {
 	f.until(second, "in sync", func() bool { return a.e.bulk.state == SyncOK })
 	f.until(5*second, "equal tables", func() bool { return f.equal() == "" })
 }
+
+// TestBulkRefused: nor does a transfer take long of which nothing is taken.
+func TestBulkRefused(t *testing.T) {
+	const n = 10_000
+	f := newFleet(t, 2)
+	f.crowd(f.ships[0], n)
+	b := f.ships[1]
+	cfg := b.e.cfg
+	cfg.StartID, cfg.Epoch, cfg.Filter.Ports = cfg.StartID+1<<32, cfg.Epoch+1<<20, []uint16{443}
+	b.kernel = map[entryKey]pfstate.Flow{}
+	b.e = New(f.now, cfg)
+	b.e.Link(f.now, Link{Up: true, Self: b.addr, MTU: 1500})
+	f.dump(b)
+	f.until(2*second, "in sync", func() bool { return b.e.bulk.state == SyncOK })
+	if b.e.tab.Len() != 0 {
+		t.Errorf("%d states of none", b.e.tab.Len())
+	}
+}

@@ -84,19 +84,30 @@ func TestBulkPacing(t *testing.T) {
 	}
 	t.Run("Linux that does not acknowledge", func(t *testing.T) {
 		r := serving(t, 2000)
-		for range 3 {
+		for _, wait := range []int64{markLost, markDeaf, markDeaf} {
 			n, marks := states(r.frames())
 			if len(marks) != maxMarksLinux || n < maxMarksLinux*markEvery-16 || n > maxMarksLinux*markEvery+16 {
 				t.Fatalf("%d states and %d marks before any acknowledgement", n, len(marks))
 			}
-			if d := r.e.Deadline(); d != r.now+markLost {
+			if d := r.e.Deadline(); d != r.now+wait {
 				t.Errorf("goes on after %d us", (d-r.now)/1000)
 			}
-			r.pass(markLost - 1)
+			r.pass(wait - 1)
 			if f := r.frames(); len(f) != 0 {
 				t.Fatalf("%d frames too early", len(f))
 			}
 			r.pass(1)
+		}
+	})
+	t.Run("Linux that is slow", func(t *testing.T) {
+		r := serving(t, 2000)
+		_, marks := states(r.frames())
+		r.pass(markLost)
+		r.frames()
+		r.b.acknowledge(marks) // late
+		r.frames()
+		if d := r.e.Deadline(); d != r.now+markLost {
+			t.Errorf("goes on after %d us", (d-r.now)/1000)
 		}
 	})
 	t.Run("Linux that has gone", func(t *testing.T) {
