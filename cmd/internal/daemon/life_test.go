@@ -37,7 +37,9 @@ func lifeOf(t *testing.T) life {
 		looks[k].every = time.Second / 2
 	}
 	t.Cleanup(func() { looks = was })
-	return life{3000, 30, 4, time.Second / 2, 1}
+	// Four times the two seconds that the engine allows for clocks and rounding: of
+	// an entry with less it cannot tell that a packet has just passed.
+	return life{3000, 30, 8, time.Second / 2, 1}
 }
 
 // TestLife: of connections that are all quiet to ctnetlink, those that packets
