@@ -32,7 +32,7 @@ modules='nf_tables nft_ct nft_chain_nat nft_nat nft_masq nft_queue nft_log nft_o
 	nfnetlink_cttimeout xt_NFQUEUE xt_conntrack xt_CT xt_nat xt_MASQUERADE
 	xt_tcpudp xt_mark xt_addrtype iptable_filter iptable_nat iptable_mangle iptable_raw
 	ip6table_filter ip6table_mangle ip6table_raw nf_conntrack_ftp nf_nat_ftp
-	nf_conntrack_pptp nf_nat_pptp nf_conntrack_sip nf_nat_sip dccp_ipv4 dccp_ipv6
+	nf_conntrack_pptp nf_nat_pptp nf_conntrack_sip nf_nat_sip nft_synproxy dccp_ipv4 dccp_ipv6
 	veth tun dummy bridge 8021q vrf sctp ip_gre sch_netem af_packet
 	netlink_diag inet_diag tcp_diag udp_diag'
 # Those that run other programs are here too: busybox's would run its own applets.
