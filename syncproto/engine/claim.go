@@ -26,6 +26,7 @@ type claim struct {
 	waiting int               // unclaimed states
 	written int               // of those found in the kernel, what a program had written
 	tombs   map[entryKey]tomb // unclaimed entries that ended meanwhile
+	told    int64             // when nothing but a witness was waited for, 0 not yet
 	naming  pfstate.Ref       // cursor of the walk that names the rest, 0 none
 }
 
@@ -82,7 +83,7 @@ func (c *claim) deadline() int64 {
 func (e *Engine) claimTick(now int64) {
 	c := &e.claim
 	waited := e.bulk.over() || e.bulk.state == SyncStart && now-e.bulk.downAt >= linkHold
-	if c.active && c.dumped && c.naming == 0 && waited && e.repair.gaps == 0 && !e.asksAgain(now) {
+	if c.active && c.dumped && c.naming == 0 && waited && e.repair.gaps == 0 && !e.asksAgain(now) && !e.awaitsWitness(now) {
 		c.naming = 1
 	}
 	if c.naming == 0 {

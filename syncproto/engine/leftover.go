@@ -125,17 +125,41 @@ func (e *Engine) nameLeft(now int64, r pfstate.Ref) {
 // run had written.
 func (e *Engine) witnessed(now int64) bool {
 	for i := range e.peers.list {
-		p := &e.peers.list[i]
-		if !p.told || !p.InSync && len(e.cfg.LastRun.Peers) > 1 || !p.Living(now) || !e.cfg.KernelKept {
-			continue
-		}
-		for _, w := range e.cfg.LastRun.Peers {
-			if w.CreatorID == p.CreatorID && (w.Epoch == p.Epoch || w.goesOn(p.Epoch) && p.toldAll) {
-				return true
-			}
+		if p := &e.peers.list[i]; e.saw(now, p) && (p.InSync || len(e.cfg.LastRun.Peers) <= 1) {
+			return true
 		}
 	}
 	return false
+}
+
+// saw is the same of one peer, whatever it misses.
+func (e *Engine) saw(now int64, p *Peer) bool {
+	if !p.told || !p.Living(now) || !e.cfg.KernelKept {
+		return false
+	}
+	for _, w := range e.cfg.LastRun.Peers {
+		if w.CreatorID == p.CreatorID && (w.Epoch == p.Epoch || w.goesOn(p.Epoch) && p.toldAll) {
+			return true
+		}
+	}
+	return false
+}
+
+// witnessWait is how long a peer that misses something is waited for, that it may
+// be a witness.
+const witnessWait = 10 * second
+
+// awaitsWitness reports whether what an earlier run wrote, and nobody names, is
+// to wait for a peer that has yet to find out what it misses.
+func (e *Engine) awaitsWitness(now int64) bool {
+	c := &e.claim
+	if c.written == 0 || e.witnessed(now) {
+		return false
+	}
+	if c.told == 0 {
+		c.told = now
+	}
+	return now-c.told < witnessWait && slices.ContainsFunc(e.peers.list[:], func(p Peer) bool { return e.saw(now, &p) })
 }
 
 // epochsOn is how many runs may follow on one kernel table for peers to know

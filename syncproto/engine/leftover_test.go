@@ -56,6 +56,10 @@ func TestLeftover(t *testing.T) {
 			}
 			r.transfer(0, items...)
 			r.expectOps(tc.ops...)
+			if len(tc.last.Peers) > 1 { // it may soon know
+				r.expectSent()
+				r.pass(linuxSilent + second)
+			}
 			r.expectSent(tc.sent...)
 		})
 	}
@@ -348,4 +352,34 @@ func TestDeleteBehind(t *testing.T) {
 	r.done(pfstate.ResultOK)
 	r.expectNames()
 	r.expectReason(ReasonDelRefused, 0)
+}
+
+// TestLateWitness: of three firewalls one is restarted while the others miss
+// something. What has ended meanwhile is left until they have found that out.
+func TestLateWitness(t *testing.T) {
+	f := newFleet(t, 3)
+	a, b, c := f.ships[0], f.ships[1], f.ships[2]
+	f.fill(100)
+	b.deaf, b.mute = true, true
+	for i := range 50 {
+		flow := flowN(i)
+		delete(a.kernel, keyOf(&flow))
+		flow.Has |= pfstate.HasTimeout
+		a.e.Local(f.now, []pfstate.Event{event(pfstate.EventDestroy, flow)})
+	}
+	f.pass(2 * second)
+	b.deaf, b.mute = false, false
+	missing := func(n int) {
+		for _, s := range []*ship{a, c} {
+			s.e.peers.list[0].unhealed += n
+		}
+	}
+	missing(1)
+	f.restart(b, 3*second)
+	f.pass(3 * second)
+	missing(-1)
+	f.until(10*second, "equal tables", func() bool { return f.equal() == "" })
+	if len(b.kernel) != 50 {
+		t.Errorf("%d entries of 50", len(b.kernel))
+	}
 }

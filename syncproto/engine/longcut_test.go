@@ -109,7 +109,7 @@ func (f *fleet) restart(s *ship, down int64) {
 	last, _ := s.e.Settled(f.now, nil)
 	cfg := s.e.cfg
 	cfg.StartID, cfg.Epoch = cfg.StartID+1<<32, NextEpoch(cfg.Epoch)
-	cfg.KernelKept, cfg.KnownPeers, cfg.DownFor, cfg.LastRun = true, 1, timeDuration(down), last
+	cfg.KernelKept, cfg.KnownPeers, cfg.DownFor, cfg.LastRun = true, len(f.ships)-1, timeDuration(down), last
 	s.e = New(f.now, cfg)
 	s.e.Link(f.now, Link{Up: true, Self: s.addr, MTU: 1500})
 	f.dump(s)
