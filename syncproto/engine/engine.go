@@ -136,6 +136,7 @@ type Engine struct {
 
 	refusals refusals
 	evict    pfstate.Ref // cursor of evictFor
+	evicts   bucket      // slots that it looks at
 	clrWalks bucket      // walks for CLR of all sources
 	scratch  scratch
 }

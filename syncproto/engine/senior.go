@@ -12,11 +12,12 @@ import "github.com/pfsync/pfsync/pfstate"
 // What passes here, and what was found in the kernel at start, is nobody's.
 
 const (
-	// evictLook is how many table slots an insert looks through for a state that
-	// makes room; the next one goes on from there. evictGlance is the same for a
-	// peer after which nobody came.
-	evictLook   = 256
-	evictGlance = 16
+	// evictGlance is how many table slots an insert looks through for a state
+	// that makes room, from where the last one stopped. If another peer came
+	// later it looks on, at the whole table if need be; evictRate bounds what all
+	// look at, a second: some hundredths of a core.
+	evictGlance = 64
+	evictRate   = 1 << 20
 
 	// evictsAtOnce bounds the deletes that wait for the kernel, for until they
 	// are done there are as many states too many.
@@ -63,32 +64,37 @@ func (e *Engine) evictFor(x *rx, m *record) bool {
 	if sourceOf(x, m)&hearsaySource != 0 || e.ops.Len() >= evictsAtOnce {
 		return false
 	}
-	for range e.evictSlots(x.peer) {
+	on := e.peers.anyAfter(x.peer)
+	for n := range int(e.tab.End()) {
+		if n > 0 && n%evictGlance == 0 && !(on && e.evicts.take(x.now, evictGlance, evictRate, second/evictRate)) {
+			return false
+		}
 		if e.evict++; e.evict >= e.tab.End() {
 			e.evict = 0 // no state has this
 			continue
 		}
-		if !e.tab.InUse(e.evict) {
-			continue
+		if e.tab.InUse(e.evict) && e.yields(x.peer, e.tab.At(e.evict)) {
+			s := e.tab.At(e.evict)
+			e.reason(ReasonEvicted)
+			e.refusals.put(&rx{now: x.now, index: s.Source&^hearsaySource - 1}, s.MainName(), ReasonMaxStates)
+			e.erase(e.evict, false)
+			return true
 		}
-		s := e.tab.At(e.evict)
-		if s.Source == 0 || s.Flags&(pfstate.FlagDead|pfstate.FlagCarried) != 0 || !e.before(x.peer, s) {
-			continue
-		}
-		e.reason(ReasonEvicted)
-		e.refusals.put(&rx{now: x.now, index: s.Source&^hearsaySource - 1}, s.MainName(), ReasonMaxStates)
-		e.erase(e.evict, false)
-		return true
 	}
 	return false
 }
 
-// evictSlots is how many slots an insert of a peer looks through.
-func (e *Engine) evictSlots(p *Peer) int {
-	for i := range e.peers.list {
-		if q := &e.peers.list[i]; q.used && p.senior(q) {
-			return evictLook
+// yields reports whether a state makes room for what passes at a peer.
+func (e *Engine) yields(p *Peer, s *pfstate.State) bool {
+	return s.Source != 0 && s.Flags&(pfstate.FlagDead|pfstate.FlagCarried) == 0 && e.before(p, s)
+}
+
+// anyAfter reports whether any peer came after p.
+func (l *peers) anyAfter(p *Peer) bool {
+	for i := range l.list {
+		if q := &l.list[i]; q.used && p.senior(q) {
+			return true
 		}
 	}
-	return evictGlance
+	return false
 }

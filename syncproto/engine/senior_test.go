@@ -66,6 +66,17 @@ func TestSenior(t *testing.T) {
 			}
 		}
 	})
+	t.Run("one among many that make no room", func(t *testing.T) {
+		const many = 5000
+		r := start(t, func(c *Config) { c.MaxStates = many })
+		r.fill(r.b, 1000, many-1)
+		r.pass(second)
+		r.fill(r.c, 10000, 1)
+		r.fill(r.b, 20000, 1)
+		if b, c := r.held(hostB), r.held(hostC); b != many || c != 0 {
+			t.Errorf("%d states of the earlier, %d of the later", b, c)
+		}
+	})
 	t.Run("who was known before this start", func(t *testing.T) {
 		r := start(t, func(c *Config) { c.Known = []netip.Addr{netip.MustParseAddr("10.255.0.3")} })
 		r.fill(r.b, 1000, most)
