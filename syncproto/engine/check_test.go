@@ -350,3 +350,20 @@ func TestVerifyOutcomes(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestVerifyReplaced: a verification is over when the place of its peer is given
+// to another, too, and the next one can begin.
+func TestVerifyReplaced(t *testing.T) {
+	f := newFleet(t, 2)
+	f.fill(100)
+	b := f.ships[1]
+	if err := b.e.Verify(f.now, f.ships[0].addr); err != nil {
+		t.Fatal(err)
+	}
+	f.until(5*second, "it to begin", func() bool { return b.e.check.on && b.e.check.why == checkDemand })
+	f.ships[0].mute = true
+	b.e.peers.list[b.e.check.peer] = Peer{used: true, Addr: netip.MustParseAddr("10.255.0.77"), First: f.now, Last: f.now}
+	f.until(10*second, "its end", func() bool { return !b.e.verify.Running })
+	f.ships[0].mute = false
+	f.until(30*second, "the peer", func() bool { return b.e.Verify(f.now, f.ships[0].addr) == nil })
+}

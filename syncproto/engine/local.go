@@ -71,6 +71,7 @@ func (e *Engine) localNew(now int64, f *pfstate.Flow) {
 		e.reason(ReasonNoSync)
 		return
 	}
+	made := f // as the kernel runs it, whatever an earlier connection did
 	r, f := e.find(f)
 	if r == 0 {
 		e.localMade(now, f)
@@ -88,7 +89,7 @@ func (e *Engine) localNew(now int64, f *pfstate.Flow) {
 	if e.madeAnew(now, s, f) || e.reused(now, s, f) && !crossed(now, s, f) {
 		e.reason(ReasonReused)
 		e.bury(now, r, true)
-		e.localMade(now, f)
+		e.localMade(now, made)
 		return
 	}
 	lacked := !s.Has(pfstate.FlagInKernel) // if not, a dump was read before the event, which is the older

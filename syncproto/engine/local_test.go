@@ -281,3 +281,20 @@ func TestLinkDown(t *testing.T) {
 	r.linkUp()
 	r.expect("with link", r.sent(), "UPD_REQ 0", "INS A0 4:4")
 }
+
+// TestReusedTheOtherWay: where an earlier connection of the same ends expired here,
+// and one begins the other way round, that is the way that peers are told.
+func TestReusedTheOtherWay(t *testing.T) {
+	r := ready(t)
+	f := udp(1, answered)
+	r.known(5, f)
+	r.e.setCarried(r.state(theirs(5)), false)
+	r.expired(f)
+	r.expect("asked", r.sent(), "UPD_REQ B5")
+	r.made(reversed(udp(1, fresh)))
+	r.pass(0)
+	if s := r.state(mine(0)); s.Orig != f.Reply || s.Reply != f.Orig || s.Has(pfstate.FlagReversed) {
+		t.Errorf("it runs from %v to %v, reversed %v", s.Orig.Src, s.Orig.Dst, s.Has(pfstate.FlagReversed))
+	}
+	r.gone(theirs(5))
+}

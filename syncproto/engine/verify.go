@@ -205,13 +205,14 @@ func (e *Engine) verifyOver() {
 	}
 }
 
-// verifyEnded: the check of a peer is over.
+// verifyEnded: the check of a peer, the one that runs, is over. Its place in the
+// list of peers may be another's by now.
 func (e *Engine) verifyEnded(_ int64, how Outcome) {
-	v := e.verifyOf(e.peers.list[e.check.peer].Addr)
-	if v == nil || v.Outcome != VerifyRunning {
-		return
+	for i := range e.verify.Peers {
+		if v := &e.verify.Peers[i]; v.Outcome == VerifyRunning {
+			v.Outcome, v.Buckets, v.Of = how, e.check.buckets, e.check.buckets
+		}
 	}
-	v.Outcome, v.Buckets, v.Of = how, e.check.buckets, e.check.buckets
 	e.verifyOver()
 }
 
