@@ -82,6 +82,14 @@ func (k *kept) drop(id pfstate.ID) bool {
 	return true
 }
 
+// dropAny forgets one, and reports whether there was any.
+func (k *kept) dropAny() bool {
+	for id := range k.byName {
+		return k.drop(id)
+	}
+	return false
+}
+
 // dropIf forgets those for which gone says so.
 func (k *kept) dropIf(gone func(*Kept) bool) {
 	for i := 0; i < len(k.list); i++ {

@@ -128,9 +128,9 @@ func KernelRoom(most int) int { return most - most/kernelReserve }
 // roomFor reports whether there is room for one more state of a peer. What only
 // waits for its delete to be sent is in no kernel.
 func (e *Engine) roomFor() bool {
-	living := e.tab.Len() - e.held
-	if n := e.cfg.KernelMax; n > 0 && living >= KernelRoom(n) {
-		return false
-	}
-	return e.cfg.MaxStates == 0 || living-e.carried+e.kept.len() < e.cfg.MaxStates
+	return e.roomInKernel() && (e.cfg.MaxStates == 0 || e.tab.Len()-e.held-e.carried+e.kept.len() < e.cfg.MaxStates)
+}
+
+func (e *Engine) roomInKernel() bool {
+	return e.cfg.KernelMax == 0 || e.tab.Len()-e.held < KernelRoom(e.cfg.KernelMax)
 }

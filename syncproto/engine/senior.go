@@ -5,9 +5,9 @@ import "github.com/pfsync/pfsync/pfstate"
 // Where there is no more room for states of peers, who came first goes first.
 // Nothing on the link proves who sends, but a firewall is there before the
 // flood: a source that appears later, or a thousand of them, gets what those
-// before it leave. A state of one that came later makes room, then one that
-// the peer has only heard of. Nothing helps against who forges a firewall's own
-// address.
+// before it leave. A state of one that came later makes room, and one that the
+// peer has only heard of; before all, what no kernel here can hold. Nothing
+// helps against who forges a firewall's own address.
 //
 // What passes here, and what was found in the kernel at start, is nobody's.
 
@@ -63,6 +63,10 @@ func (e *Engine) vouch(x *rx, s *pfstate.State, m *record) {
 func (e *Engine) evictFor(x *rx, m *record) bool {
 	if sourceOf(x, m)&hearsaySource != 0 || e.ops.Len() >= evictsAtOnce {
 		return false
+	}
+	if e.roomInKernel() && e.kept.dropAny() {
+		e.reason(ReasonEvicted)
+		return true
 	}
 	on := e.peers.anyAfter(x.peer)
 	for n := range int(e.tab.End()) {
