@@ -80,7 +80,7 @@ type peers struct {
 	lostT int64      // when the oldest of them are given up, never if none
 }
 
-func (p *peers) init() { p.lostT = never }
+func (p *peers) init() { p.lostT, p.lost.most = never, maxHeld }
 
 func (p *peers) lostAt(now int64) {
 	if p.lostT == never {

@@ -377,7 +377,13 @@ func (e *Engine) sweepStep(now int64) {
 	p := &e.repair
 	end := min(p.sweep+sweepStep, e.tab.End())
 	for ; p.sweep < end; p.sweep++ {
-		if !e.tab.InUse(p.sweep) || e.reqs.len() > ringSize/2 {
+		if e.reqs.len() > ringSize/2 { // on when some have left
+			if !e.link.Up {
+				p.sweep = 0 // all is asked for anew
+			}
+			return
+		}
+		if !e.tab.InUse(p.sweep) {
 			continue
 		}
 		s := e.tab.At(p.sweep)
