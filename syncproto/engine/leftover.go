@@ -147,7 +147,7 @@ func (e *Engine) saw(now int64, p *Peer) bool {
 
 // witnessWait is how long a peer that misses something is waited for, that it may
 // be a witness.
-const witnessWait = 10 * second
+const witnessWait = 20 * second
 
 // awaitsWitness reports whether what an earlier run wrote, and nobody names, is
 // to wait for a peer that has yet to find out what it misses.
