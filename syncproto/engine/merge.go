@@ -375,8 +375,10 @@ func (e *Engine) pair(x *rx, r pfstate.Ref, m *record) {
 	moved := orig != s.Orig || reply != s.Reply
 	if moved && s.LastOp == 0 && s.Has(pfstate.FlagInKernel) && (s.Has(pfstate.FlagCarried) || e.idle(x.now, s)+refreshSlack < e.idleThere(m)) {
 		// Packets alone made the entry, without this translation: the pair is an
-		// earlier connection's.
-		e.deleteName(x.now, m.name, false)
+		// earlier connection's. Who does not obey answers, so it is told at a pace.
+		if s.LastSent == 0 || x.now-s.LastSent >= answerPace {
+			e.deleteName(x.now, m.name, false)
+		}
 		e.setCarried(s, true)
 		e.doubted(x.now, r)
 		return

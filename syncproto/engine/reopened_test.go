@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/pfsync/pfsync/pfstate"
+	"github.com/pfsync/pfsync/syncproto"
 )
 
 // TestReopened: events were lost, and the next dump has an established entry
@@ -144,6 +145,10 @@ func TestPairTranslatedOtherwise(t *testing.T) {
 	r.transferPF(in, out)
 	r.expectOps()
 	r.expect("deleted", r.until(r.now+second/2), "DEL_C D6", "UPD D5 4:4")
+	for range 3 { // a peer that does not obey, and answers
+		r.bsd.say(item{put: func(w *syncproto.Builder) { w.AddState(syncproto.ActUpd, syncproto.Format6, &out) }})
+		r.expect("insists", r.until(r.now+second/20))
+	}
 	r.expect("renamed", r.until(r.now + 2*doubtWait)[:1], "DEL_C D5 killed")
 	r.expectNames("A0")
 }
