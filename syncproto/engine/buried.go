@@ -56,7 +56,8 @@ func (b *buried) sentAfter(id pfstate.ID, frame uint32) bool {
 // hearsay reports whether a record is only what its sender remembers of a
 // connection whose end is told, and tells it again. Who carries it, or would for
 // want of anybody else, does not obey a delete, so it is believed; but what was
-// killed is killed where it passes too.
+// killed is killed where it passes too. A pf does not tell who carries what, so
+// it is believed too, unless nothing more can pass.
 func (e *Engine) hearsay(x *rx, m *record) bool {
 	b := e.buried.slot(m.name)
 	switch {
@@ -65,13 +66,19 @@ func (e *Engine) hearsay(x *rx, m *record) bool {
 	case b.again >= buriedAgain && x.now-b.at >= answerPace:
 		x.believed = m.name
 		fallthrough
-	case (m.carried || m.unsure) && !b.killed, !m.linux:
+	case (m.carried || m.unsure) && !b.killed, !m.linux && !finished(m):
 		*b = burial{}
 		return false
 	}
 	e.tellEnd(x, m.name)
 	e.reason(ReasonDeleteLate)
 	return true
+}
+
+// finished reports whether a record is of a connection that both ends have
+// closed: nobody needs it, and under its old name it would close a later one.
+func finished(m *record) bool {
+	return m.proto == pfstate.ProtoTCP && min(m.src.State, m.dst.State) >= pfstate.PFFinWait2
 }
 
 // outlived reports whether a record of a connection that we do not have tells

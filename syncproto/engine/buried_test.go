@@ -43,6 +43,32 @@ func TestBuried(t *testing.T) {
 	}
 }
 
+// TestBuriedPF: a pf whose transfer still tells of it is believed, but not of what
+// both ends have closed.
+func TestBuriedPF(t *testing.T) {
+	for _, tc := range []struct {
+		half uint8
+		want []string
+		back bool
+	}{
+		{pfstate.PFEstablished, nil, true},
+		{pfstate.PFFinWait2, []string{"DEL_C D5", "DEL_C D6"}, false},
+	} {
+		in, out := sloppyPair(nil, tc.half, 80)
+		r := ready(t)
+		r.transferPF(in, out)
+		r.kernel()
+		r.b.say(del(pfstate.ID(in.StateID())), del(pfstate.ID(out.StateID())))
+		r.kernel()
+		r.sent()
+		r.transferPF(in, out)
+		r.expect("said", r.until(r.now+second/4), tc.want...)
+		if got := len(r.names()) > 0; got != tc.back {
+			t.Errorf("%d:%d is back %v, want %v", tc.half, tc.half, got, tc.back)
+		}
+	}
+}
+
 // TestBuriedInsists: who says it again and again is believed.
 func TestBuriedInsists(t *testing.T) {
 	r := ready(t)
