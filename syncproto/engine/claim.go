@@ -62,6 +62,7 @@ func (e *Engine) unclaimed(now int64, f *pfstate.Flow) pfstate.Ref {
 	if written(f) {
 		e.tab.At(r).Flags |= pfstate.FlagImported
 		e.tab.At(r).Created -= int64(e.cfg.DownFor) // a run wrote it
+		e.tab.At(r).LastOp = e.tab.At(r).Created    // then, or before
 		e.claim.written++
 	}
 	e.claim.waiting++
@@ -115,8 +116,10 @@ func (e *Engine) claimed(x *rx, r pfstate.Ref, m *record) {
 	idle := e.idle(now, s) - e.idleThere(m) // how much longer ours has been
 	otherNAT := m.linux && m.reply != s.Reply
 	done := min(s.Src.State, s.Dst.State) > pfstate.PFEstablished && max(m.src.State, m.dst.State) <= pfstate.PFEstablished
+	younger := !m.linux && e.idle(now, s) > int64(m.age)*second+refreshSlack // than our last packet: how idle it is there its timeouts may hide
 	switch {
-	case otherNAT && (idle > refreshSlack || m.carried && idle > 0), m.linux && (m.carried || done) && tcp && ahead && idle > refreshSlack:
+	case otherNAT && (idle > refreshSlack || m.carried && idle > 0), m.linux && (m.carried || done) && tcp && ahead && idle > refreshSlack,
+		tcp && done && younger:
 		e.reason(ReasonLater) // ours is a leftover
 		e.erase(r, false)
 		e.insert(x, m)
@@ -152,11 +155,11 @@ func (e *Engine) claimed(x *rx, r pfstate.Ref, m *record) {
 }
 
 // openedHere reports whether a handshake of which the peer has seen a part has
-// come further here: by packets, unless an earlier run wrote the entry.
+// come further here: by packets, unless a program wrote the entry.
 func openedHere(s *pfstate.State, m *record) bool {
 	have := max(s.Src.State, s.Dst.State)
 	return max(m.src.State, m.dst.State) < pfstate.PFEstablished &&
-		(have < pfstate.PFEstablished || have == pfstate.PFEstablished && !s.Has(pfstate.FlagImported))
+		(have < pfstate.PFEstablished || have == pfstate.PFEstablished && s.LastOp == 0)
 }
 
 // idle is how long ago the last packet of s passed here.

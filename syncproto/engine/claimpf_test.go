@@ -66,6 +66,44 @@ func TestClaimPFEarlier(t *testing.T) {
 	}
 }
 
+// TestClaimPFLater: an entry that an earlier run wrote makes room for a pair that
+// can only be of a later connection, and nothing is said against that.
+func TestClaimPFLater(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		kernel pfstate.Flow
+		nat    func(*pfstate.Flow)
+	}{
+		{"it is translated", left(tcpFlow(pfstate.TCPEstablished, nil), 432000-60), snat},
+		{"it is younger than the last packet of the entry", left(tcpFlow(pfstate.TCPTimeWait, nil), 60), nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			in, out := sloppyPair(tc.nat, pfstate.PFEstablished, 100) // its timeouts are short
+			in.Creation, out.Creation = 20, 20
+			r := starting(t, writtenEntry(tc.kernel))
+			r.transferPF(in, out)
+			var ops []string
+			for got := r.ops(); len(got) > 0; got = r.ops() {
+				for _, op := range got {
+					ops = append(ops, strings.Fields(op)[0])
+				}
+				r.done(pfstate.ResultOK)
+			}
+			r.expect("operations", ops, "delete", "create")
+			for _, said := range r.until(r.now + second/2) {
+				if strings.HasPrefix(said, "DEL") {
+					t.Errorf("sent %q", said)
+				}
+			}
+			r.expectNames("D5=D6")
+			want := tcpFlow(pfstate.TCPEstablished, tc.nat)
+			if s := r.state(pfstate.ID(in.StateID())); s.Reply != want.Reply || s.ProtoState != pfstate.TCPEstablished {
+				t.Errorf("%+v", s)
+			}
+		})
+	}
+}
+
 // TestPFMovedElsewhere: what a pf has told is old when its connection passes at
 // another Linux peer, and is not told any more.
 func TestPFMovedElsewhere(t *testing.T) {

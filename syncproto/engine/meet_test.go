@@ -47,14 +47,29 @@ func TestMeet(t *testing.T) {
 	}
 }
 
-// TestClaimOpened: a handshake that an earlier run of ours had told the first
-// step of, and that is past it in our kernel, came further here.
+// TestClaimOpened: a handshake that a peer has heard the first step of, and that
+// is past it in our kernel, came further here, whoever named it; but not if an
+// earlier run wrote the entry.
 func TestClaimOpened(t *testing.T) {
-	r := starting(t, tcp(1, pfstate.TCPEstablished))
-	name := pfstate.ID{ID: 3, CreatorID: hostA}
-	r.transfer(0, upd(name, tcp(1, pfstate.TCPSynSent)))
-	if !r.state(name).Carried() {
-		t.Error("it is not carried here")
+	est := tcp(1, pfstate.TCPEstablished)
+	for _, tc := range []struct {
+		name    string
+		record  pfstate.ID
+		kernel  pfstate.Flow
+		carried bool
+	}{
+		{"by our name", pfstate.ID{ID: 3, CreatorID: hostA}, est, true},
+		{"by a peer's", theirs(5), est, true},
+		{"by our name, written", pfstate.ID{ID: 3, CreatorID: hostA}, writtenEntry(est), false},
+		{"by a peer's, written", theirs(5), writtenEntry(est), false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := starting(t, tc.kernel)
+			r.transfer(0, upd(tc.record, tcp(1, pfstate.TCPSynSent)))
+			if got := r.state(tc.record).Carried(); got != tc.carried {
+				t.Errorf("it is carried here %v, want %v", got, tc.carried)
+			}
+		})
 	}
 }
 
