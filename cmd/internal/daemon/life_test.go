@@ -135,9 +135,12 @@ func keepAlive(conns []net.Conn, every time.Duration) *pulse {
 // may have been on its way.
 func (p *pulse) goesOn(t *testing.T) {
 	t.Helper()
-	for i := range p.answered {
-		want := p.answered[i].Load() + 2
-		nstest.Eventually(t, patience, func() bool { return p.answered[i].Load() >= want }, fmt.Sprintf("connection %d to go on", i))
+	want := make([]int64, len(p.answered))
+	for i := range want {
+		want[i] = p.answered[i].Load() + 2
+	}
+	for i := range want {
+		nstest.Eventually(t, patience, func() bool { return p.answered[i].Load() >= want[i] }, fmt.Sprintf("connection %d to go on", i))
 	}
 }
 
