@@ -150,6 +150,7 @@ func (e *Engine) claimed(x *rx, r pfstate.Ref, m *record) {
 	e.merge(now, r, m)
 	e.acknowledge(now, r, m)
 	if ahead { // the peer missed something, from us or from a third
+		s.Expire = max(s.Expire, s.KernExpire) // and the time that went with it
 		e.localUpdate(now, r, true)
 	}
 }

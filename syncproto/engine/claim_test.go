@@ -85,6 +85,20 @@ func TestClaim(t *testing.T) {
 	}
 }
 
+// TestClaimTime: of what is further here than the peer knows, the time is our
+// kernel's too.
+func TestClaimTime(t *testing.T) {
+	r := starting(t, left(udp(1, assured), 117))
+	r.transfer(0, upd(theirs(5), left(udp(1, answered), 27)))
+	if s := r.state(theirs(5)); s.Expire != s.KernExpire {
+		t.Errorf("ends in %d s, in the kernel in %d s", (s.Expire-r.now)/second, (s.KernExpire-r.now)/second)
+	}
+	r.expectSent("UPD B5 2:2")
+	r.pass(60 * second)
+	r.b.say(ask(theirs(5)))
+	r.expectSent("UPD B5 2:2")
+}
+
 // TestClaimZone: a name for the tuple in another zone is another connection's.
 func TestClaimZone(t *testing.T) {
 	r := starting(t, udp(1, assured))
