@@ -123,7 +123,11 @@ func (c *crowd) tlvs() (b []byte) {
 // whole, frames stay readable, and a connection that nobody names lives on.
 func TestCrowd(t *testing.T) {
 	peers := [...]netip.Addr{rigBSD, netip.MustParseAddr("10.99.0.2"), netip.MustParseAddr("10.99.0.3")}
-	for seed := range uint64(60) {
+	seeds := uint64(60)
+	if testing.Short() {
+		seeds = 12
+	}
+	for seed := range seeds {
 		c := &crowd{Rand: rand.New(rand.NewPCG(seed, 2))}
 		g := newRig(t, func(cfg *Config) {
 			cfg.Format = syncproto.Format(c.IntN(int(syncproto.Formats)))
