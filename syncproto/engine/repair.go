@@ -106,17 +106,11 @@ func (g *gap) missingBefore(now int64, epoch, first, last uint32) {
 	g.missing(now, epoch, first, last)
 }
 
-// arrived takes frames first to last off what is missing. Where that makes too
-// many ranges of it, some are joined: to ask for what has come costs little, to
-// forget what has not may cost an entry.
+// arrived takes frames first to last off what is missing.
 func (g *gap) arrived(first, last uint32) {
 	var kept gap
 	keep := func(f syncproto.Frames) {
-		switch {
-		case int32(f.Last-f.First) < 0:
-		case kept.n == maxGaps:
-			join(&kept.ranges[maxGaps-1], f)
-		default:
+		if int32(f.Last-f.First) >= 0 && kept.n < maxGaps {
 			kept.ranges[kept.n] = f
 			kept.n++
 		}
@@ -130,16 +124,6 @@ func (g *gap) arrived(first, last uint32) {
 		keep(syncproto.Frames{Epoch: f.Epoch, First: frameAfter(last), Last: f.Last})
 	}
 	g.ranges, g.n = kept.ranges, kept.n
-}
-
-// join lets a range reach over another, and all between them.
-func join(to *syncproto.Frames, f syncproto.Frames) {
-	if int32(f.First-to.First) < 0 {
-		to.First = f.First
-	}
-	if int32(f.Last-to.Last) > 0 {
-		to.Last = f.Last
-	}
 }
 
 // repairHeard looks at the number of a frame.
