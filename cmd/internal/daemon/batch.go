@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"net/netip"
+	"time"
 
 	"github.com/pfsync/pfsync/pfstate"
 	"github.com/pfsync/pfsync/tunif"
@@ -37,8 +38,24 @@ func newExchange[T any](n int, make1 func() *T) exchange[T] {
 type events struct {
 	evs   []pfstate.Event
 	n     int
-	cost  int64 // of a dump so far: nanoseconds of a processor
-	inner bool  // of a dump within another
+	cost  int64     // of a dump so far: nanoseconds of a processor
+	inner bool      // of a dump within another
+	at    time.Time // of a dump: since when the kernel may have written it
+}
+
+// age takes from the time that each entry of a dump had left what has passed
+// since. Where a rest, or a machine that stood still, was between the kernel and
+// the engine, an entry would seem to have been refreshed, by a packet.
+func (b *events) age(now time.Time) {
+	late := uint32(max(0, now.Sub(b.at)) / time.Second)
+	if late == 0 {
+		return
+	}
+	for i := range b.evs[:b.n] {
+		if f := &b.evs[i].Flow; b.evs[i].Kind == pfstate.EventDump && f.Has&pfstate.HasTimeout != 0 {
+			f.Timeout -= min(late, f.Timeout)
+		}
+	}
 }
 
 func newEvents(n int) *events { return &events{evs: make([]pfstate.Event, n)} }

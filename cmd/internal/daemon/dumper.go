@@ -73,6 +73,7 @@ func (r *dumper) dump(ctx context.Context, o order) {
 	}
 	var owed time.Duration
 	began, before := threadTime(), r.within
+	at := time.Now() // when the kernel began to write what is read next
 	err := d.Begin(o.filter)
 	for done := false; !done; {
 		var b *events
@@ -82,6 +83,7 @@ func (r *dumper) dump(ctx context.Context, o order) {
 			return
 		}
 		start := threadTime()
+		b.at, at = at, time.Now() // with each read the kernel writes what the next one is to have
 		if err == nil {
 			b.n, err = d.Read(b.evs)
 		}

@@ -137,6 +137,7 @@ func (l *loop) dumped(b *events) {
 		k = &d.inner
 	}
 	began := threadTime()
+	b.age(time.Now())
 	l.eng.Local(l.now, b.evs[:b.n])
 	last, cost := b.evs[b.n-1].Kind, b.cost
 	l.dumps.free <- b
