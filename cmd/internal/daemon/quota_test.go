@@ -15,10 +15,6 @@ import (
 	"github.com/pfsync/pfsync/tunif/nstest"
 )
 
-// shareEnv is the hundredths of a core that a poor receiver has, 10. An emulated
-// core is itself a tenth of one.
-const shareEnv = "PFSYNC_TEST_SHARE"
-
 const (
 	quotaPeriod = 100_000 // microseconds, the kernel's default
 	quotaBulk   = 12_000  // states to be transferred
@@ -110,7 +106,7 @@ func poor() fault {
 			h.t = b.group
 			b.p[1] = h.daemon()
 			var why error
-			if q, why = newQuota(b.t, envNumber(b.t, shareEnv, 10)); why == nil {
+			if q, why = newQuota(b.t, 10); why == nil {
 				why = q.add(b.p[1].Pid())
 			}
 			if why != nil {
