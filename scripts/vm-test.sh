@@ -5,8 +5,8 @@
 # programs which are not in the machine.  The tests are built here and run
 # there, each in a directory with its testdata.  RUN= picks tests by name,
 # TESTFLAGS=-test.v names each.  A machine in emulation is some ten times slower:
-# the tests of defer make PFSYNC_TEST_MANY= connections, 60, and nobody gets a tenth
-# of a core: one there is no more than that.
+# the tests of defer make PFSYNC_TEST_MANY= connections, 60, and who is to have a
+# tenth of a core has PFSYNC_TEST_SHARE= hundredths, 80.
 set -eu
 cd "$(dirname "$0")/.."
 go=${GO:-go}
@@ -16,11 +16,9 @@ trap 'rm -rf "$work"' EXIT
 [ $# -gt 0 ] || mapfile -t packages < <(sh scripts/packages.sh kernel | grep -v '/scripts/\|/cli/top$')
 [ $# -eq 0 ] || packages=("$@")
 
-# without names the tests of a package that look for such programs or files, or
-# for a faster machine.
+# without names the tests of a package that look for such programs or files.
 without() {
 	case $1 in
-	cmd/internal/daemon) echo '^TestFaults$/^machines$/^receiver_with_a_tenth' ;;
 	cmd/internal/cli/doctor) echo '^(TestPrograms|TestKeepalived)$' ;;
 	esac
 }
@@ -33,7 +31,7 @@ for f in man/*.[1-9] README.md scripts/nft/*; do
 done
 {
 	echo "export PFSYNC_REQUIRE_NETNS=1 PFSYNC_TEST_ALL=${PFSYNC_TEST_ALL:-} PFSYNC_TEST_MACHINE=1 PFSYNC_TEST_PROGRAMS=/programs failed=0"
-	echo "export PFSYNC_TEST_MANY=${PFSYNC_TEST_MANY:-60}"
+	echo "export PFSYNC_TEST_MANY=${PFSYNC_TEST_MANY:-60} PFSYNC_TEST_SHARE=${PFSYNC_TEST_SHARE:-80}"
 	# shellcheck disable=SC2016 # expanded over there
 	echo 'for m in sctp dccp_ipv4 dccp_ipv6 nf_nat_ftp nf_nat_sip nf_nat_pptp; do modprobe $m; done'
 	for package in "${packages[@]}"; do

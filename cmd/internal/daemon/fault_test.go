@@ -160,7 +160,8 @@ type fault struct {
 	begin  func(b *faultBed)
 	during func(b *faultBed) // in place of waiting for b.lasts
 	end    func(b *faultBed)
-	// long is set where another fault is much the same: only where a rate is given.
+	// long is set where another fault is much the same, or where the machine must
+	// have nothing else to do: only where a rate is given.
 	long bool
 	// loses is set where a kernel's table is emptied: entries of living
 	// connections end.

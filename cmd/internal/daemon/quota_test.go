@@ -93,7 +93,7 @@ func (q *quota) throttled() string {
 func poor() fault {
 	var q *quota
 	return fault{
-		name: "receiver with a tenth of a core joins", loses: true,
+		name: "receiver with a tenth of a core joins", loses: true, long: true,
 		begin: func(b *faultBed) {
 			b.reboot(1)
 			kernelFlows(b.t, b.FW[0], pfstate.OpCreate, quotaBulk)
