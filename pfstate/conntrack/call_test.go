@@ -1,11 +1,8 @@
 package conntrack
 
 import (
-	"bytes"
-	"encoding/binary"
 	"net"
 	"testing"
-	"time"
 
 	"github.com/pfsync/pfsync/pfstate"
 	"github.com/pfsync/pfsync/tunif/nstest"
@@ -117,30 +114,6 @@ func newTunnel(t *testing.T, top *nstest.Topology, dialled, seenAs string, seen 
 // carries sends a word through the call, and back.
 func (c *tunnel) carries(t *testing.T, word string) {
 	t.Helper()
-	pass(t, c.client, c.dialled, callServer, c.server, c.seenAs, callServer, word)
-	pass(t, c.server, c.seenAs, c.seen, c.client, c.dialled, callClient, word)
-}
-
-// pass sends a packet for a call and waits for it at the other end, where the
-// call and the sender may be called otherwise.
-func pass(t *testing.T, from net.PacketConn, to net.Addr, id uint16, at net.PacketConn, sender net.Addr, there uint16, word string) {
-	t.Helper()
-	packet := func(id uint16) []byte { // RFC 2637 section 4.1
-		b := binary.BigEndian.AppendUint16([]byte{0x30, 1, 0x88, 0x0b}, uint16(len(word)))
-		b = binary.BigEndian.AppendUint16(b, id)
-		return append(append(b, 0, 0, 0, 1), word...)
-	}
-	if _, err := from.WriteTo(packet(id), to); err != nil {
-		t.Fatal(err)
-	}
-	at.SetReadDeadline(time.Now().Add(patience / 4))
-	for buf := make([]byte, 256); ; {
-		n, peer, err := at.ReadFrom(buf)
-		if err != nil {
-			t.Fatalf("%s: call %d does not arrive as %d: %v", word, id, there, err)
-		}
-		if bytes.Equal(buf[:n], packet(there)) && peer.String() == sender.String() {
-			return
-		}
-	}
+	nstest.PassCall(t, c.client, c.dialled, callServer, c.server, c.seenAs, callServer, word, patience/4)
+	nstest.PassCall(t, c.server, c.seenAs, c.seen, c.client, c.dialled, callClient, word, patience/4)
 }

@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -157,36 +156,12 @@ func pptpSend(t *testing.T, from, at net.Conn, typ uint16, length int, body []by
 // carries sends a word through the tunnel, and back.
 func (d *pptpTunnel) carries(t *testing.T, word string) {
 	t.Helper()
-	d.tunnelled(t, d.gre[0], d.server, d.id[1], d.gre[1], d.id[1], word)
+	nstest.PassCall(t, d.gre[0], d.server, d.id[1], d.gre[1], nil, d.id[1], word, patience/4)
 	d.answers(t, word)
 }
 
 // answers sends a word back through the tunnel.
 func (d *pptpTunnel) answers(t *testing.T, word string) {
 	t.Helper()
-	d.tunnelled(t, d.gre[1], d.client, d.seen, d.gre[0], d.id[0], word)
-}
-
-// tunnelled sends a packet of GRE version 1 for a call and waits for it at the
-// other end, where the call may have another number. It gives the sender.
-func (d *pptpTunnel) tunnelled(t *testing.T, from net.PacketConn, to net.Addr, id uint16, at net.PacketConn, there uint16, word string) {
-	t.Helper()
-	packet := func(id uint16) []byte {
-		b := binary.BigEndian.AppendUint16([]byte{0x30, 1, 0x88, 0x0b}, uint16(len(word)))
-		b = binary.BigEndian.AppendUint16(b, id)
-		return append(append(b, 0, 0, 0, 1), word...)
-	}
-	if _, err := from.WriteTo(packet(id), to); err != nil {
-		t.Fatal(err)
-	}
-	at.SetReadDeadline(time.Now().Add(patience / 4))
-	for buf := make([]byte, 256); ; {
-		n, _, err := at.ReadFrom(buf)
-		if err != nil {
-			t.Fatalf("%s: call %d does not arrive as %d: %v", word, id, there, err)
-		}
-		if bytes.Equal(buf[:n], packet(there)) {
-			return
-		}
-	}
+	nstest.PassCall(t, d.gre[1], d.client, d.seen, d.gre[0], nil, d.id[0], word, patience/4)
 }
